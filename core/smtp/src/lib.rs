@@ -1,0 +1,7 @@
+//! SMTP and LMTP, both sides, as machines without sockets or clocks (floor 1).
+//!
+//! [`server::Session`] takes bytes, answers and `now`, and gives actions; so does [`client::Client`]. Neither ever waits, looks anything
+//! up, or decides about people: the session *asks*. See RFC 5321 and the extensions named in `extension`.
+
+pub mod client;
+pub mod server;

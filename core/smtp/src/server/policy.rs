@@ -1,0 +1,4 @@
+//! What a port allows.
+/// One listener's rules.
+#[derive(Clone, Debug)]
+pub struct Policy {}

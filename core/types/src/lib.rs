@@ -1,0 +1,53 @@
+//! The nouns of mail that every other crate shares: floor 0.
+//!
+//! No I/O, no runtime, no clock, no `unsafe`; builds for `wasm32-unknown-unknown`. Time comes in as [`Timestamp`] or
+//! `std::time::Instant` arguments, randomness as plain integers.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`address`] | [`Address`], [`Domain`], [`Host`], [`ReversePath`]: RFC 5321 §4.1.2 mailboxes, kept whole and comparable |
+//! | [`envelope`] | [`Envelope`], [`Recipient`] and the parameters of MAIL and RCPT |
+//! | [`message`] | [`Message`]: a message as a list of shared byte ranges, never copied to be edited |
+//! | [`header`] | walking the header block without building anything |
+//! | [`reply`] | [`Reply`], [`Enhanced`]: every answer of the protocol, RFC 5321 §4.2 and RFC 3463 |
+//! | [`security`] | [`Security`], [`Tlsa`]: how a hop must be secured |
+//! | [`verdict`] | [`Stage`], [`Question`], [`Judgement`], [`Verdict`], [`Judge`]: how a decision is asked for and given |
+//! | [`outcome`] | [`Outcome`]: what became of one recipient |
+//! | [`peer`] | [`SessionFacts`], [`TlsFacts`]: who is at the other end |
+//! | [`id`] | [`MessageId`], [`SessionId`], [`Timestamp`] |
+//! | [`event`] | [`Event`], [`Observer`]: what happened, said once, from which log line, counter and span are made |
+//! | [`port`] | small traits for foreign needs: DNS, key-value, signing |
+//! | [`limits`] | every bound and the reason for it |
+
+pub mod address;
+pub mod envelope;
+pub mod event;
+pub mod header;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod outcome;
+pub mod peer;
+pub mod port;
+pub mod reply;
+pub mod security;
+pub mod verdict;
+
+pub use address::{Address, Domain, Host, ReversePath};
+pub use envelope::{Body, Envelope, MailParameters, Notify, Recipient, Return};
+pub use event::{Event, Observer};
+pub use id::{MessageId, SessionId, Timestamp};
+pub use message::Message;
+pub use outcome::Outcome;
+pub use peer::{Finding, SessionFacts, TlsFacts, Transport};
+pub use reply::{Enhanced, Reply};
+pub use security::{Security, Tlsa};
+pub use verdict::{
+    Edit, Fact, Judge, Judgement, Jury, Opinion, Question, Stage, StageSet, Verdict,
+};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future: what the object-safe traits between the floors return.
+pub type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,118 @@
+//! Small traits for foreign needs, so that a crate can ask a question of DNS, a key-value store or a key ring without linking what
+//! answers it. `daemon/assemble` fills them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::{Domain, Message, Task};
+
+/// Record types that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum DnsType {
+    A,
+    Aaaa,
+    Mx,
+    Txt,
+    Ptr,
+    Tlsa,
+    Cname,
+    Ns,
+    Srv,
+}
+
+/// A set of records, each as text: addresses, `10 mx.example.`, TXT strings joined, TLSA as `3 1 1 hex`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsAnswer {
+    /// At least one.
+    pub records: Vec<String>,
+    /// The lowest time to live, seconds.
+    pub ttl: u32,
+    /// Whether the whole chain validated by DNSSEC.
+    pub secure: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsError {
+    /// The name does not exist.
+    NxDomain,
+    /// The name exists without such records.
+    NoData,
+    /// A server failed, or validation did (bogus).
+    ServFail,
+    /// Nobody answered in time.
+    Timeout,
+    /// A server would not answer.
+    Refused,
+}
+
+impl DnsError {
+    /// Whether asking later may help.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            DnsError::ServFail | DnsError::Timeout | DnsError::Refused
+        )
+    }
+}
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DnsError::NxDomain => "name does not exist",
+            DnsError::NoData => "no such record",
+            DnsError::ServFail => "server failure",
+            DnsError::Timeout => "timeout",
+            DnsError::Refused => "query refused",
+        })
+    }
+}
+
+impl std::error::Error for DnsError {}
+
+/// A resolver.
+pub trait Dns: Send + Sync + 'static {
+    /// Asks one question. `name` may lack its trailing dot; it is always taken as absolute.
+    fn lookup<'a>(&'a self, name: &'a str, kind: DnsType) -> Task<'a, Result<DnsAnswer, DnsError>>;
+    /// The forward-confirmed name of an address: PTR, then A or AAAA of it must hold the address. At most a few names are tried.
+    fn confirmed_name(&self, address: IpAddr) -> Task<'_, Result<Option<Domain>, DnsError>>;
+}
+
+/// Why a key-value store did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KvError {
+    /// The namespace's quota is used up.
+    Quota,
+    /// The store failed.
+    Failed(String),
+}
+
+/// A small durable key-value store with expiry. Keys carry their owner's namespace. Writes are not synced one by one: a crash
+/// may lose the last moments.
+pub trait KeyValue: Send + Sync + 'static {
+    /// The value, unless it is absent or has expired.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
+    /// Sets a value.
+    fn set(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), KvError>;
+    /// Adds to a counter and gives its new value; an absent one counts from 0 and gets `ttl`.
+    fn add(&self, key: &[u8], delta: i64, ttl: Option<Duration>) -> Result<i64, KvError>;
+    /// Sets a value if the old one is `old` (empty: absent); says whether it did.
+    fn swap(
+        &self,
+        key: &[u8],
+        old: &[u8],
+        new: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<bool, KvError>;
+}
+
+/// A ring of private keys that never leave it.
+pub trait Sign: Send + Sync + 'static {
+    /// A raw signature over a SHA-256 digest with the named key.
+    fn sign(&self, key: &str, digest: &[u8]) -> Result<Vec<u8>, String>;
+    /// The value of a `DKIM-Signature` field for `message` with the named key, over `headers` (each name once; over-signing as
+    /// the ring's key is set up). The field is folded and ends without CRLF.
+    fn dkim(&self, key: &str, headers: &[String], message: &Message) -> Result<String, String>;
+}

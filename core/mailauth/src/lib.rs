@@ -8,12 +8,7 @@ pub struct Verifier {}
 #[allow(unused_variables)]
 impl Verifier {
     /// Every finding about a message, in the order of the `Authentication-Results` field.
-    pub async fn check(
-        &self,
-        session: &SessionFacts,
-        envelope: &Envelope,
-        message: &Message,
-    ) -> Vec<Finding> {
+    pub async fn check(&self, session: &SessionFacts, envelope: &Envelope, message: &Message) -> Vec<Finding> {
         todo!()
     }
 }

@@ -16,10 +16,7 @@ pub struct ServerTls {}
 #[allow(unused_variables)]
 impl ServerTls {
     /// Negotiates TLS as a server.
-    pub async fn accept(
-        &self,
-        stream: Box<dyn Stream>,
-    ) -> std::io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
+    pub async fn accept(&self, stream: Box<dyn Stream>) -> std::io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
         todo!()
     }
 }

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use waypost_types::{
-    MailParameters, MessageId, Outcome, Recipient, Reply, ReversePath, SessionId, Timestamp,
-    Transport,
+    MailParameters, MessageId, Outcome, Recipient, Reply, ReversePath, SessionId, Timestamp, Transport,
 };
 
 /// Why a message exists.
@@ -71,14 +70,7 @@ pub struct Delivery {
 impl Delivery {
     /// A recipient that has not been tried, due at `due`.
     pub fn new(recipient: Recipient, due: Timestamp) -> Delivery {
-        Delivery {
-            recipient,
-            state: State::Pending,
-            attempts: 0,
-            due,
-            last: None,
-            delay_reported: false,
-        }
+        Delivery { recipient, state: State::Pending, attempts: 0, due, last: None, delay_reported: false }
     }
 
     /// Whether it still has to be delivered.
@@ -115,17 +107,8 @@ pub struct Entry {
 impl Entry {
     /// The earliest time at which anything can be done; `NEVER` while held; `None` when no recipient is pending.
     pub fn due(&self) -> Option<Timestamp> {
-        let earliest = self
-            .recipients
-            .iter()
-            .filter(|d| d.is_pending())
-            .map(|d| d.due)
-            .min()?;
-        Some(if self.held.is_some() {
-            Timestamp::NEVER
-        } else {
-            earliest
-        })
+        let earliest = self.recipients.iter().filter(|d| d.is_pending()).map(|d| d.due).min()?;
+        Some(if self.held.is_some() { Timestamp::NEVER } else { earliest })
     }
 
     /// Whether every recipient is done with.

@@ -6,7 +6,4 @@ pub mod entry;
 pub mod store;
 
 pub use entry::{Attempt, Delivery, Entry, Kind, Origin, State};
-pub use store::{
-    Change, Claim, Counts, Handoff, Problem, Settled, Settlement, Store, StoreError, StoreLimits,
-    Task,
-};
+pub use store::{Change, Claim, Counts, Handoff, Problem, Settled, Settlement, Store, StoreError, StoreLimits, Task};

@@ -33,9 +33,7 @@ impl Domain {
         }
         let label_ok = |label: &str| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
@@ -66,16 +64,12 @@ impl Domain {
 
     /// The domain above: `example.com` of `mail.example.com`.
     pub fn parent(&self) -> Option<Domain> {
-        self.0
-            .split_once('.')
-            .map(|(_, parent)| Domain(parent.into()))
+        self.0.split_once('.').map(|(_, parent)| Domain(parent.into()))
     }
 
     /// Whether this is `other` or lies below it.
     pub fn is_within(&self, other: &Domain) -> bool {
-        self.0
-            .strip_suffix(&*other.0)
-            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        self.0.strip_suffix(&*other.0).is_some_and(|front| front.is_empty() || front.ends_with('.'))
     }
 }
 
@@ -114,19 +108,11 @@ impl Host {
             return Domain::parse(text).map(Host::Name);
         };
         let inner = inner.strip_suffix(']').ok_or(InvalidAddress::Domain)?;
-        let tagged = inner
-            .get(..5)
-            .is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+        let tagged = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
         let address = if tagged {
-            inner[5..]
-                .parse::<Ipv6Addr>()
-                .map(IpAddr::V6)
-                .map_err(|_| InvalidAddress::Domain)
+            inner[5..].parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| InvalidAddress::Domain)
         } else {
-            inner
-                .parse::<Ipv4Addr>()
-                .map(IpAddr::V4)
-                .map_err(|_| InvalidAddress::Domain)
+            inner.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| InvalidAddress::Domain)
         };
         address.map(Host::Literal)
     }
@@ -161,10 +147,7 @@ pub struct Address {
 impl Address {
     /// Puts an address together from a local part in wire form (quoted if need be) and a host.
     pub fn new(local: &str, host: Host) -> Result<Address, InvalidAddress> {
-        Ok(Address {
-            local: normal_local(local)?,
-            host,
-        })
+        Ok(Address { local: normal_local(local)?, host })
     }
 
     /// Parses `local@host`, without angle brackets. The last `@` outside quotes parts them.
@@ -203,10 +186,7 @@ impl Address {
 
     /// The same mailbox name at another host.
     pub fn at(&self, host: Host) -> Address {
-        Address {
-            local: self.local.clone(),
-            host,
-        }
+        Address { local: self.local.clone(), host }
     }
 
     /// Whether the local part is `postmaster` in any case (RFC 5321 §4.5.1).
@@ -346,9 +326,7 @@ fn is_dot_string(text: &str) -> bool {
 }
 
 fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric()
-        || "!#$%&'*+-/=?^_`{|}~".contains(c)
-        || (!c.is_ascii() && !c.is_control())
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
 }
 
 /// `QcontentSMTP`: printable characters and blanks, `"` and `\` only behind a backslash.
@@ -356,9 +334,7 @@ fn is_quoted_content(inner: &str) -> bool {
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
         let ok = match c {
-            '\\' => chars
-                .next()
-                .is_some_and(|escaped| (' '..='~').contains(&escaped)),
+            '\\' => chars.next().is_some_and(|escaped| (' '..='~').contains(&escaped)),
             '"' => false,
             c => c == ' ' || (!c.is_ascii_control() && !c.is_control()),
         };
@@ -370,20 +346,13 @@ fn is_quoted_content(inner: &str) -> bool {
 }
 
 fn unquote(local: &str) -> String {
-    let Some(inner) = local
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
+    let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return local.to_string();
     };
     let mut plain = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
-        plain.push(if c == '\\' {
-            chars.next().unwrap_or(c)
-        } else {
-            c
-        });
+        plain.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
     }
     plain
 }
@@ -393,9 +362,7 @@ mod tests {
     use super::*;
 
     fn ok(text: &str) -> String {
-        Address::parse(text)
-            .unwrap_or_else(|e| panic!("{text}: {e}"))
-            .to_string()
+        Address::parse(text).unwrap_or_else(|e| panic!("{text}: {e}")).to_string()
     }
 
     #[test]
@@ -413,10 +380,7 @@ mod tests {
         assert_eq!(ok("\"john doe\"@example.com"), "\"john doe\"@example.com");
         assert_eq!(ok("\"a@b\"@example.com"), "\"a@b\"@example.com");
         assert_eq!(ok("\"a\\\"b\"@example.com"), "\"a\\\"b\"@example.com");
-        assert_eq!(
-            Address::parse("\"a\\\"b\"@example.com").unwrap().mailbox(),
-            "a\"b"
-        );
+        assert_eq!(Address::parse("\"a\\\"b\"@example.com").unwrap().mailbox(), "a\"b");
         assert_eq!(ok("\"\"@example.com"), "\"\"@example.com");
     }
 
@@ -461,23 +425,13 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(
-            Address::parse(&format!("{}@b.example", "a".repeat(65))),
-            Err(InvalidAddress::LocalLength)
-        );
-        assert_eq!(
-            Address::parse(&format!("a@{}example", "abcdefgh.".repeat(32))),
-            Err(InvalidAddress::Domain)
-        );
+        assert_eq!(Address::parse(&format!("{}@b.example", "a".repeat(65))), Err(InvalidAddress::LocalLength));
+        assert_eq!(Address::parse(&format!("a@{}example", "abcdefgh.".repeat(32))), Err(InvalidAddress::Domain));
     }
 
     #[test]
     fn parsing_what_was_printed_gives_the_same() {
-        for text in [
-            "\"a b\"@c.example",
-            "a@[IPv6:2001:db8::1]",
-            "\"\\\\\"@c.example",
-        ] {
+        for text in ["\"a b\"@c.example", "a@[IPv6:2001:db8::1]", "\"\\\\\"@c.example"] {
             let address = Address::parse(text).unwrap();
             assert_eq!(Address::parse(&address.to_string()), Ok(address));
         }

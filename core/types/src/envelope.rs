@@ -40,23 +40,13 @@ pub struct Notify {
 
 impl Default for Notify {
     fn default() -> Notify {
-        Notify {
-            given: false,
-            success: false,
-            failure: true,
-            delay: true,
-        }
+        Notify { given: false, success: false, failure: true, delay: true }
     }
 }
 
 impl Notify {
     /// NOTIFY=NEVER.
-    pub const NEVER: Notify = Notify {
-        given: true,
-        success: false,
-        failure: false,
-        delay: false,
-    };
+    pub const NEVER: Notify = Notify { given: true, success: false, failure: false, delay: false };
 }
 
 /// DELIVERBY of RFC 2852 §4.
@@ -109,11 +99,7 @@ pub struct Recipient {
 impl Recipient {
     /// A recipient without parameters.
     pub fn new(address: Address) -> Recipient {
-        Recipient {
-            address,
-            original: None,
-            notify: Notify::default(),
-        }
+        Recipient { address, original: None, notify: Notify::default() }
     }
 }
 

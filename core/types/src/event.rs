@@ -7,9 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{
-    Address, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts, Transport,
-};
+use crate::{Address, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts, Transport};
 
 /// Something a mail administrator greps for.
 #[derive(Clone, Copy, Debug)]

@@ -36,9 +36,7 @@ impl Field<'_> {
     /// The value with folds undone and blanks around it removed; octets that are no UTF-8 become U+FFFD.
     pub fn unfolded(&self) -> String {
         let text = String::from_utf8_lossy(self.value);
-        text.replace("\r\n", "")
-            .trim_matches([' ', '\t'])
-            .to_string()
+        text.replace("\r\n", "").trim_matches([' ', '\t']).to_string()
     }
 }
 
@@ -51,10 +49,7 @@ pub struct Fields<'a> {
 
 /// Walks the fields at the front of `message`, which may be a block alone or a whole message.
 pub fn fields(message: &[u8]) -> Fields<'_> {
-    Fields {
-        block: &message[..block_len(message)],
-        at: 0,
-    }
+    Fields { block: &message[..block_len(message)], at: 0 }
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -76,11 +71,7 @@ impl<'a> Iterator for Fields<'a> {
             return None;
         };
         self.at = start + len;
-        Some(Field {
-            name,
-            value: &content[colon + 1..],
-            range: start..start + len,
-        })
+        Some(Field { name, value: &content[colon + 1..], range: start..start + len })
     }
 }
 
@@ -118,20 +109,13 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_field_ends_the_block() {
-        let names: Vec<_> = fields(b"A: 1\r\nnonsense\r\nB: 2\r\n")
-            .map(|f| f.name.to_vec())
-            .collect();
+        let names: Vec<_> = fields(b"A: 1\r\nnonsense\r\nB: 2\r\n").map(|f| f.name.to_vec()).collect();
         assert_eq!(names, [b"A"]);
         assert_eq!(fields(b" continued: first\r\n").count(), 0);
     }
 
     #[test]
     fn a_field_without_a_line_end_still_counts() {
-        assert_eq!(
-            fields(b"A: 1")
-                .map(|f| f.value.to_vec())
-                .collect::<Vec<_>>(),
-            [b" 1"]
-        );
+        assert_eq!(fields(b"A: 1").map(|f| f.value.to_vec()).collect::<Vec<_>>(), [b" 1"]);
     }
 }

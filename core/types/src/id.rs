@@ -40,9 +40,7 @@ impl Timestamp {
     pub fn rfc5322(self) -> String {
         let c = self.civil();
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        const MONTHS: [&str; 12] = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         format!(
             "{}, {} {} {:04} {:02}:{:02}:{:02} +0000",
             DAYS[(c.days % 7) as usize],
@@ -77,15 +75,10 @@ impl Timestamp {
         let z = days + 719_468;
         let era = z / 146_097;
         let day_of_era = z % 146_097;
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * day_of_year + 2) / 153;
-        let month = if shifted < 10 {
-            shifted + 3
-        } else {
-            shifted - 9
-        };
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         Civil {
             days,
             year: year_of_era + era * 400 + u64::from(month <= 2),
@@ -126,9 +119,7 @@ fn encode(mut value: u128, out: &mut [u8]) {
 
 fn decode(text: &str) -> Option<u128> {
     text.bytes().try_fold(0u128, |value, byte| {
-        let digit = ALPHABET
-            .iter()
-            .position(|&a| a == byte.to_ascii_lowercase())?;
+        let digit = ALPHABET.iter().position(|&a| a == byte.to_ascii_lowercase())?;
         Some(value << 5 | digit as u128)
     })
 }
@@ -240,11 +231,7 @@ mod tests {
     fn ids_survive_text_and_bytes_and_sort_by_time() {
         let early = MessageId::new(Timestamp(1_000), u64::MAX);
         let late = MessageId::new(Timestamp(1_001), 0);
-        assert!(
-            early < late
-                && early.to_bytes() < late.to_bytes()
-                && early.to_string() < late.to_string()
-        );
+        assert!(early < late && early.to_bytes() < late.to_bytes() && early.to_string() < late.to_string());
         for id in [early, late] {
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(MessageId::from_bytes(&id.to_bytes()), Some(id));
@@ -259,9 +246,6 @@ mod tests {
         assert_eq!(t.rfc5322(), "Tue, 24 Nov 2026 06:11:10 +0000");
         assert_eq!(t.rfc3339(), "2026-11-24T06:11:10.123Z");
         assert_eq!(Timestamp(0).rfc5322(), "Thu, 1 Jan 1970 00:00:00 +0000");
-        assert_eq!(
-            Timestamp(951_782_400_000).rfc5322(),
-            "Tue, 29 Feb 2000 00:00:00 +0000"
-        );
+        assert_eq!(Timestamp(951_782_400_000).rfc5322(), "Tue, 29 Feb 2000 00:00:00 +0000");
     }
 }

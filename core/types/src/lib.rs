@@ -42,9 +42,7 @@ pub use outcome::Outcome;
 pub use peer::{Finding, SessionFacts, TlsFacts, Transport};
 pub use reply::{Enhanced, Reply};
 pub use security::{Security, Tlsa};
-pub use verdict::{
-    Edit, Fact, Judge, Judgement, Jury, Opinion, Question, Stage, StageSet, Verdict,
-};
+pub use verdict::{Edit, Fact, Judge, Judgement, Jury, Opinion, Question, Stage, StageSet, Verdict};
 
 use std::future::Future;
 use std::pin::Pin;

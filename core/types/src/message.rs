@@ -140,12 +140,7 @@ mod tests {
     use super::*;
 
     fn message(parts: &[&'static str]) -> Message {
-        Message::from_segments(
-            parts
-                .iter()
-                .map(|part| Bytes::from_static(part.as_bytes()))
-                .collect(),
-        )
+        Message::from_segments(parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect())
     }
 
     fn text(message: &Message) -> String {
@@ -176,11 +171,7 @@ mod tests {
 
     #[test]
     fn the_header_block_is_found_across_a_seam() {
-        for parts in [
-            &["A: b\r\n\r\nbody"][..],
-            &["A: b\r", "\n\r\n", "body"],
-            &["A: b\r\n", "\r\nbody"],
-        ] {
+        for parts in [&["A: b\r\n\r\nbody"][..], &["A: b\r", "\n\r\n", "body"], &["A: b\r\n", "\r\nbody"]] {
             assert_eq!(&message(parts).header_block()[..], b"A: b\r\n");
         }
         assert_eq!(&message(&["A: b\r\n"]).header_block()[..], b"A: b\r\n");

@@ -26,10 +26,9 @@ impl Outcome {
     /// The reply that led here, where there was one.
     pub fn reply(&self) -> Option<&Reply> {
         match self {
-            Outcome::Delivered(reply)
-            | Outcome::Relayed(reply)
-            | Outcome::Delayed(reply)
-            | Outcome::Failed(reply) => Some(reply),
+            Outcome::Delivered(reply) | Outcome::Relayed(reply) | Outcome::Delayed(reply) | Outcome::Failed(reply) => {
+                Some(reply)
+            }
             Outcome::Expanded => None,
         }
     }

@@ -81,13 +81,7 @@ impl SessionFacts {
     /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPSA`, `LMTP…`: the protocol words of RFC 3848. `utf8` selects the forms of RFC 6531 §4.3.
     pub fn protocol(&self, utf8: bool) -> &'static str {
         let lmtp = self.transport == Transport::Lmtp;
-        match (
-            lmtp,
-            utf8,
-            self.esmtp,
-            self.tls.is_some(),
-            self.user.is_some(),
-        ) {
+        match (lmtp, utf8, self.esmtp, self.tls.is_some(), self.user.is_some()) {
             (false, false, false, _, _) => "SMTP",
             (false, false, true, false, false) => "ESMTP",
             (false, false, true, true, false) => "ESMTPS",

@@ -51,10 +51,7 @@ pub enum DnsError {
 impl DnsError {
     /// Whether asking later may help.
     pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            DnsError::ServFail | DnsError::Timeout | DnsError::Refused
-        )
+        matches!(self, DnsError::ServFail | DnsError::Timeout | DnsError::Refused)
     }
 }
 
@@ -99,13 +96,7 @@ pub trait KeyValue: Send + Sync + 'static {
     /// Adds to a counter and gives its new value; an absent one counts from 0 and gets `ttl`.
     fn add(&self, key: &[u8], delta: i64, ttl: Option<Duration>) -> Result<i64, KvError>;
     /// Sets a value if the old one is `old` (empty: absent); says whether it did.
-    fn swap(
-        &self,
-        key: &[u8],
-        old: &[u8],
-        new: &[u8],
-        ttl: Option<Duration>,
-    ) -> Result<bool, KvError>;
+    fn swap(&self, key: &[u8], old: &[u8], new: &[u8], ttl: Option<Duration>) -> Result<bool, KvError>;
 }
 
 /// A ring of private keys that never leave it.

@@ -27,18 +27,13 @@ impl Enhanced {
         if parts.next().is_some() {
             return None;
         }
-        Some((
-            Enhanced(class.as_bytes()[0] - b'0', subject, detail),
-            text[end..].trim_start_matches(' '),
-        ))
+        Some((Enhanced(class.as_bytes()[0] - b'0', subject, detail), text[end..].trim_start_matches(' ')))
     }
 }
 
 /// One to three digits, as RFC 3463 §2 allows.
 fn number(text: &str) -> Option<u16> {
-    (matches!(text.len(), 1..=3) && text.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+    (matches!(text.len(), 1..=3) && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 /// One answer, ours or a peer's. `text` may hold several lines, parted by `\n`; it never holds CR.
@@ -55,20 +50,12 @@ pub struct Reply {
 impl Reply {
     /// A reply with an enhanced status. Line ends inside `text` are kept as `\n`, any other control byte becomes `?`.
     pub fn new(code: u16, enhanced: Enhanced, text: impl Into<Cow<'static, str>>) -> Reply {
-        Reply {
-            code,
-            enhanced: Some(enhanced),
-            text: clean(text.into()),
-        }
+        Reply { code, enhanced: Some(enhanced), text: clean(text.into()) }
     }
 
     /// A reply without an enhanced status: greeting, EHLO, 334, 354.
     pub fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Reply {
-        Reply {
-            code,
-            enhanced: None,
-            text: clean(text.into()),
-        }
+        Reply { code, enhanced: None, text: clean(text.into()) }
     }
 
     /// 2yz.
@@ -88,8 +75,7 @@ impl Reply {
 
     /// The enhanced status, or the one that the code's class implies (`x.0.0`).
     pub fn status(&self) -> Enhanced {
-        self.enhanced
-            .unwrap_or(Enhanced((self.code / 100) as u8, 0, 0))
+        self.enhanced.unwrap_or(Enhanced((self.code / 100) as u8, 0, 0))
     }
 
     /// Appends the reply as it goes on the wire: every line with the code, the enhanced status on each (RFC 2034 §4),
@@ -134,12 +120,7 @@ fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
         return text;
     }
     let cleaned = text.replace("\r\n", "\n");
-    Cow::Owned(
-        cleaned
-            .chars()
-            .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
-            .collect(),
-    )
+    Cow::Owned(cleaned.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect())
 }
 
 #[cfg(test)]
@@ -150,10 +131,7 @@ mod tests {
     fn several_lines_repeat_both_codes() {
         let mut out = Vec::new();
         Reply::new(550, Enhanced(5, 7, 1), "refused\nsee https://example.net").write_to(&mut out);
-        assert_eq!(
-            out,
-            b"550-5.7.1 refused\r\n550 5.7.1 see https://example.net\r\n"
-        );
+        assert_eq!(out, b"550-5.7.1 refused\r\n550 5.7.1 see https://example.net\r\n");
     }
 
     #[test]
@@ -164,22 +142,9 @@ mod tests {
 
     #[test]
     fn enhanced_status_is_read_from_the_front_only() {
-        assert_eq!(
-            Enhanced::parse_prefix("5.7.1 no"),
-            Some((Enhanced(5, 7, 1), "no"))
-        );
-        assert_eq!(
-            Enhanced::parse_prefix("5.7.1"),
-            Some((Enhanced(5, 7, 1), ""))
-        );
-        for text in [
-            "5.7",
-            "6.7.1 x",
-            "5.7.1.2 x",
-            "5.7000.1 x",
-            "no 5.7.1",
-            "5..1 x",
-        ] {
+        assert_eq!(Enhanced::parse_prefix("5.7.1 no"), Some((Enhanced(5, 7, 1), "no")));
+        assert_eq!(Enhanced::parse_prefix("5.7.1"), Some((Enhanced(5, 7, 1), "")));
+        for text in ["5.7", "6.7.1 x", "5.7.1.2 x", "5.7000.1 x", "no 5.7.1", "5..1 x"] {
             assert_eq!(Enhanced::parse_prefix(text), None, "{text}");
         }
     }

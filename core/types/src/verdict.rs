@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{
-    Address, Envelope, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts,
-    Task,
-};
+use crate::{Address, Envelope, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts, Task};
 
 /// A moment of a transaction at which plugins are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,16 +34,8 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a transaction.
-    pub const ALL: [Stage; 8] = [
-        Stage::Connect,
-        Stage::Helo,
-        Stage::Auth,
-        Stage::Mail,
-        Stage::Rcpt,
-        Stage::Data,
-        Stage::Message,
-        Stage::Queue,
-    ];
+    pub const ALL: [Stage; 8] =
+        [Stage::Connect, Stage::Helo, Stage::Auth, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Message, Stage::Queue];
 
     /// The word used in configuration and logs.
     pub fn word(self) -> &'static str {

@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use waypost_types::verdict::Credentials;
-use waypost_types::{
-    Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, TlsFacts,
-};
+use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, TlsFacts};
 
 pub use self::policy::Policy;
 pub mod policy;

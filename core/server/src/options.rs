@@ -1,0 +1,144 @@
+//! What the server is given: its doors, the rules of each, and the services that it leans on.
+//!
+//! Nothing here knows a configuration file. `daemon/assemble` fills these values, and fills [`Rules`] again on reload.
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use waypost_mailauth::Verifier;
+use waypost_net::ServerTls;
+use waypost_queue::{Handoff, Store};
+use waypost_route::Router;
+use waypost_smtp::server::Policy;
+use waypost_types::port::Dns;
+use waypost_types::{Judge, Observer, Transport, limits};
+
+use crate::credential::Authenticator;
+
+/// One door: a name for the log and for reloads, the sockets behind it, and its first rules.
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: Box<str>,
+    /// Bound and listening (`waypost_net::listen::bind`), so that privileges can be dropped before the server starts.
+    pub sockets: Vec<TcpListener>,
+    /// What it allows.
+    pub rules: Rules,
+}
+
+/// What a door allows. Swapped whole on reload; a session keeps the rules that it began with.
+#[derive(Clone)]
+pub struct Rules {
+    /// The protocol's rules; the kind of door and whether it begins with TLS stand there.
+    pub policy: Arc<Policy>,
+    /// Certificates; without them STARTTLS must not be offered by `policy`.
+    pub tls: Option<ServerTls>,
+    /// Clients that may relay to anywhere without logging in, whose names are not looked up and whose mail is not put to
+    /// mail authentication. Empty on doors to the world.
+    pub relay_networks: Arc<[IpNet]>,
+    /// Whether users who have logged in may relay to anywhere.
+    pub relay_users: bool,
+    /// Whether SPF, DKIM and DMARC are checked for clients that are neither logged in nor in `relay_networks`.
+    pub authenticate_mail: bool,
+    /// Whether missing `Date` and `Message-ID` fields are added (RFC 6409 §8). For doors of users and of our own hosts.
+    pub complete_headers: bool,
+    /// Header fields that only we may write: removed from what arrives, by name in any case, before any plugin sees it.
+    /// `Authentication-Results` of our own name is always removed.
+    pub reserved_headers: Arc<[Box<str>]>,
+    /// Who is asked at this door. A judge that wants no stage costs nothing.
+    pub judge: Arc<dyn Judge>,
+    /// Sessions at this door.
+    pub sessions_max: usize,
+    /// Sessions from one IPv4 address or one IPv6 /64 at this door.
+    pub sessions_per_address_max: u32,
+}
+
+impl Rules {
+    /// Rules with the defaults of the policy's kind of door: nobody relays but users on submission doors, mail is authenticated
+    /// on `mx` doors.
+    pub fn new(policy: Arc<Policy>, judge: Arc<dyn Judge>) -> Rules {
+        let transport = transport_of(&policy);
+        let submission = matches!(transport, Transport::Submission | Transport::Submissions);
+        Rules {
+            policy,
+            tls: None,
+            relay_networks: Arc::from([]),
+            relay_users: submission,
+            authenticate_mail: transport == Transport::Mx,
+            complete_headers: submission,
+            reserved_headers: ["X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"].map(Box::<str>::from).into(),
+            judge,
+            sessions_max: 20_000,
+            sessions_per_address_max: 50,
+        }
+    }
+
+    /// Whether this client is one of our own hosts.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.relay_networks.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// Until the policy's page is whole.
+fn transport_of(_: &Policy) -> Transport {
+    Transport::Mx
+}
+
+/// What holds for all doors.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Our name: in `Received` and in generated `Message-ID`s.
+    pub hostname: Arc<str>,
+    /// Our name in `Authentication-Results` (RFC 8601 §2.5); usually the host name.
+    pub authserv_id: Arc<str>,
+    /// How long a message is tried.
+    pub lifetime: Duration,
+    /// Octets of messages that all sessions together may hold while receiving; beyond it mail is answered with 452.
+    pub intake_bytes_max: usize,
+    /// Files that are left to the rest of the program (queue, deliveries): new clients are told to come back later when all
+    /// doors together hold this many sessions. `None`: no common bound.
+    pub sessions_max: Option<usize>,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// `Received` fields before a message counts as looping.
+    pub hops_max: usize,
+    /// How long a session waits for the client's name.
+    pub name_timeout: Duration,
+}
+
+impl Options {
+    /// The defaults for a host of this name.
+    pub fn new(hostname: &str) -> Options {
+        Options {
+            hostname: hostname.into(),
+            authserv_id: hostname.into(),
+            lifetime: limits::LIFETIME,
+            intake_bytes_max: 512 * 1024 * 1024,
+            sessions_max: None,
+            handshake_timeout: Duration::from_secs(30),
+            hops_max: limits::HOPS_MAX,
+            name_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What the server leans on.
+#[derive(Clone)]
+pub struct Services {
+    /// Where messages go before they are acknowledged.
+    pub store: Arc<dyn Store>,
+    /// Where fresh claims go after that.
+    pub handoff: Arc<dyn Handoff>,
+    /// Where addresses lead. Shared with delivery and swapped whole on reload.
+    pub router: Arc<ArcSwap<Router>>,
+    /// Who knows passwords. `None`: AUTH is answered with 454, whatever the policy offers.
+    pub credentials: Option<Arc<dyn Authenticator>>,
+    /// SPF, DKIM and DMARC. `None`: nothing is checked on any door.
+    pub verifier: Option<Arc<Verifier>>,
+    /// For clients' names.
+    pub dns: Arc<dyn Dns>,
+    /// Who hears what happens.
+    pub observer: Arc<dyn Observer>,
+}

@@ -4,4 +4,5 @@
 //! up, or decides about people: the session *asks*. See RFC 5321 and the extensions named in `extension`.
 
 pub mod client;
+pub mod response;
 pub mod server;

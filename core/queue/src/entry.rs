@@ -6,6 +6,8 @@ use waypost_types::{
     MailParameters, MessageId, Outcome, Recipient, Reply, ReversePath, SessionId, Timestamp, Transport,
 };
 
+use crate::{Change, Settled, Settlement};
+
 /// Why a message exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -114,5 +116,51 @@ impl Entry {
     /// Whether every recipient is done with.
     pub fn is_done(&self) -> bool {
         self.recipients.iter().all(|d| !d.is_pending())
+    }
+}
+
+impl Entry {
+    /// The entry as it is after `settlement`. Children are the store's business.
+    ///
+    /// # Panics
+    /// If an index is out of range or its recipient is done with already: a worker's mistake that must not reach the disk.
+    #[must_use]
+    pub fn settled(&self, settlement: &Settlement) -> Entry {
+        let mut entry = self.clone();
+        for news in &settlement.recipients {
+            entry.recipients[news.index as usize].settle(news);
+        }
+        entry
+    }
+
+    /// The entry as it is after an operator's change; `None` when it is to be removed.
+    #[must_use]
+    pub fn changed(&self, change: &Change) -> Option<Entry> {
+        let mut entry = self.clone();
+        match change {
+            Change::Hold(reason) => entry.held = Some(reason.clone()),
+            Change::Release => entry.held = None,
+            Change::Due(due) => {
+                entry.recipients.iter_mut().filter(|d| d.is_pending()).for_each(|d| d.due = *due);
+            }
+            Change::Remove => return None,
+        }
+        Some(entry)
+    }
+}
+
+impl Delivery {
+    fn settle(&mut self, news: &Settled) {
+        assert!(self.is_pending(), "recipient {} settled twice", self.recipient.address);
+        if let Some(attempt) = &news.attempt {
+            self.attempts = self.attempts.saturating_add(1);
+            self.last = Some(attempt.clone());
+        }
+        self.delay_reported |= news.delay_reported;
+        if news.outcome.is_final() {
+            self.state = State::Done(news.outcome.clone());
+        } else {
+            self.due = news.due;
+        }
     }
 }

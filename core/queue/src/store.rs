@@ -15,6 +15,10 @@ use waypost_types::{Message, MessageId, Outcome, Timestamp};
 
 use crate::{Attempt, Entry};
 
+/// How long the claim that [`Store::accept`] gives lasts, from the entry's accept time: longer than any first attempt (RFC 5321
+/// §4.5.3.2 adds up to about half an hour), so that it only ends when its holder has lost it.
+pub const FRESH_LEASE: Duration = Duration::from_secs(3600);
+
 /// What a store's methods return.
 pub type Task<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -143,21 +147,23 @@ pub trait Store: Send + Sync + 'static {
     /// What one write may hold.
     fn limits(&self) -> StoreLimits;
 
-    /// Takes a message. When this returns `Ok`, entry and message are durable together, and the caller holds the claim. The same id
-    /// twice is one message (the second call changes nothing and gets `Fenced`).
+    /// Takes a message. When this returns `Ok`, entry and message are durable together, and the caller holds the claim, which ends
+    /// [`FRESH_LEASE`] after [`Entry::accepted`]. The same id twice is one message (the second call changes nothing and gets
+    /// `Fenced`). [`Entry::size`] is set to the message's length. Somebody must be pending.
     fn accept(&self, entry: Entry, message: Message) -> Task<'_, Claim>;
 
     /// Claims up to `count_max` entries that are due at `now` and unclaimed, earliest first. The claims end at `now + lease`.
     fn claim(&self, now: Timestamp, lease: Duration, count_max: u32) -> Task<'_, Vec<Claim>>;
 
-    /// When the earliest unclaimed entry is due; `None` if there is none. May be earlier than the truth, never later.
+    /// When the earliest unclaimed entry is due; `None` if there is none (held ones never are). May be earlier than the truth,
+    /// never later; [`Store::claim`] makes it true again.
     fn next_due(&self) -> Task<'_, Option<Timestamp>>;
 
     /// The `index`th chunk of a message, [`StoreLimits::chunk_bytes`] long except for the last; `Missing` behind the end.
     fn read(&self, id: MessageId, index: u32) -> Task<'_, Bytes>;
 
     /// Applies a settlement: recipients and children are one atomic durable write. Returns the entry as it is afterwards, `None`
-    /// when it has been removed because nobody is pending.
+    /// when it has been removed because nobody is pending. `Fenced` changes nothing. Children are unclaimed, due as they say.
     fn settle(&self, claim: &Claim, settlement: Settlement) -> Task<'_, Option<Arc<Entry>>>;
 
     /// Gives a claim back unchanged. Costs no write.

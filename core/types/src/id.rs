@@ -207,6 +207,11 @@ impl SessionId {
     pub fn new(bits: u64) -> SessionId {
         SessionId(bits & ((1 << 60) - 1))
     }
+
+    /// The 60 bits: what the queue writes to disk.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -4,5 +4,8 @@
 //! up, or decides about people: the session *asks*. See RFC 5321 and the extensions named in `extension`.
 
 pub mod client;
+pub mod extension;
 pub mod response;
+pub mod sasl;
 pub mod server;
+pub mod timer;

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use waypost_types::verdict::Credentials;
 use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, TlsFacts};
 
-pub use self::policy::Policy;
+pub use self::policy::{AuthMode, BareNewline, Impatience, Policy, TlsMode};
+
 pub mod policy;
 
 /// Names an [`Ask`] until it is answered.

@@ -10,9 +10,11 @@
 //! | [`memory`] | a [`Store`] in memory, with crashes and faults on demand, for the tests of every floor |
 //! | [`conformance`] | the tests that every store must pass |
 //! | [`schedule`] | who goes first, how many at once, and when again |
+//! | [`dsn`] | delivery reports, RFC 3464 |
 
 pub mod codec;
 pub mod conformance;
+pub mod dsn;
 pub mod entry;
 pub mod memory;
 pub mod schedule;

@@ -185,14 +185,13 @@ impl Page<'_> {
     fn message(&self, sender: &Address, original: &Message) -> Message {
         let mut front = String::with_capacity(2048);
         let boundary = format!("={}.{:016x}", self.making.id, self.making.random);
-        self.head(&mut front, sender, original, &boundary);
-        self.words(&mut front, &boundary);
-        self.status(&mut front, &boundary);
-        let mut segments = Vec::new();
         let whole = returns_whole(self.reporter, self.entry, self.reason);
         let returned =
             if whole { original.segments().to_vec() } else { vec![returned_header(&original.header_block())] };
-        let encoding = if returned.iter().all(|part| part.is_ascii()) { "7bit" } else { "8bit" };
+        let eight_bit = !returned.iter().all(|part| part.is_ascii());
+        self.head(&mut front, sender, original, &boundary, eight_bit);
+        self.words(&mut front, &boundary);
+        self.status(&mut front, &boundary);
         let kind = match (whole, self.global) {
             (true, false) => "message/rfc822",
             (true, true) => "message/global",
@@ -200,14 +199,14 @@ impl Page<'_> {
             (false, true) => "message/global-headers",
         };
         let name = if whole { "Message" } else { "Message headers" };
-        part(&mut front, &boundary, name, kind, encoding);
-        segments.push(Bytes::from(front));
+        part(&mut front, &boundary, name, kind, eight_bit);
+        let mut segments = vec![Bytes::from(front)];
         segments.extend(returned);
         segments.push(Bytes::from(format!("\r\n--{boundary}--\r\n")));
         Message::from_segments(segments)
     }
 
-    fn head(&self, out: &mut String, sender: &Address, original: &Message, boundary: &str) {
+    fn head(&self, out: &mut String, sender: &Address, original: &Message, boundary: &str, eight_bit: bool) {
         let (host, id) = (&self.reporter.host, self.making.id);
         field(out, "From", &format!("Mail Delivery System <{}>", self.reporter.from));
         field(out, "To", &format!("<{sender}>"));
@@ -221,19 +220,19 @@ impl Page<'_> {
         // RFC 3834 §5: nobody is to answer this.
         field(out, "Auto-Submitted", "auto-replied");
         field(out, "MIME-Version", "1.0");
-        field(
+        // Folded by hand: the value holds its own fold.
+        let _ = write!(
             out,
-            "Content-Type",
-            &format!("multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\""),
+            "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n"
         );
-        field(out, "Content-Transfer-Encoding", if self.global { "8bit" } else { "7bit" });
+        field(out, "Content-Transfer-Encoding", encoding(eight_bit || self.global));
         out.push_str("\r\nThis is a MIME report about mail that you sent.\r\n");
     }
 
     /// The part for people.
     fn words(&self, out: &mut String, boundary: &str) {
         let charset = if self.global { "text/plain; charset=utf-8" } else { "text/plain; charset=us-ascii" };
-        part(out, boundary, "Notification", charset, if self.global { "8bit" } else { "7bit" });
+        part(out, boundary, "Notification", charset, self.global);
         let _ = write!(out, "This is the mail system at {}.\r\n\r\n", self.reporter.host);
         out.push_str(match self.reason {
             Reason::Failure => "Your message could not be delivered to:\r\n\r\n",
@@ -256,7 +255,7 @@ impl Page<'_> {
     /// The part for programs: RFC 3464 §2.
     fn status(&self, out: &mut String, boundary: &str) {
         let kind = if self.global { "message/global-delivery-status" } else { "message/delivery-status" };
-        part(out, boundary, "Delivery report", kind, if self.global { "8bit" } else { "7bit" });
+        part(out, boundary, "Delivery report", kind, self.global);
         field(out, "Reporting-MTA", &format!("dns; {}", self.reporter.host));
         if let Some(id) = &self.entry.parameters.envelope_id {
             field(out, "Original-Envelope-Id", &self.clean(id));
@@ -328,11 +327,16 @@ fn message_id(original: &Message) -> Option<Arc<str>> {
     (whole && id.bytes().all(|b| b.is_ascii_graphic())).then(|| id.into())
 }
 
-fn part(out: &mut String, boundary: &str, description: &str, kind: &str, encoding: &str) {
+/// RFC 2045 §6.4: what contains an eight-bit part is eight-bit itself.
+fn encoding(eight_bit: bool) -> &'static str {
+    if eight_bit { "8bit" } else { "7bit" }
+}
+
+fn part(out: &mut String, boundary: &str, description: &str, kind: &str, eight_bit: bool) {
     let _ = write!(out, "\r\n--{boundary}\r\n");
     field(out, "Content-Description", description);
     field(out, "Content-Type", kind);
-    field(out, "Content-Transfer-Encoding", encoding);
+    field(out, "Content-Transfer-Encoding", encoding(eight_bit));
     out.push_str("\r\n");
 }
 

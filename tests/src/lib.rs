@@ -1,1 +1,38 @@
-//! placeholder
+//! The harness: starts the real binary on ports of its own, speaks to it over real sockets, and stands in for the rest of the
+//! mail world (a receiving host that can be scripted). Nothing here knows Waypost's code; what is tested is what an operator gets.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`waypost`] | [`Waypost`]: the process, its settings, its Maildirs, its log |
+//! | [`dialog`] | [`Dialog`]: an SMTP conversation, line by line, that fails with the whole transcript |
+//! | [`sink`] | [`Sink`]: a receiving host on loopback that can be rude |
+//! | [`tool`] | other people's programs: swaks, Python, Postfix's load generator |
+
+pub mod dialog;
+pub mod sink;
+pub mod tool;
+pub mod waypost;
+
+pub use dialog::Dialog;
+pub use sink::{Manner, Received, Sink};
+pub use waypost::Waypost;
+
+use std::time::{Duration, Instant};
+
+/// Calls `probe` until it gives something, for at most `span`; panics with `what` otherwise.
+pub fn wait_for<T>(what: &str, span: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + span;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {span:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A TCP port on loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

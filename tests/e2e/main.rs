@@ -1,0 +1,7 @@
+//! What an operator sees: the real binary, from connection to Maildir and next hop.
+
+mod delivery;
+mod inbound;
+mod operation;
+mod rubbish;
+mod submission;

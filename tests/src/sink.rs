@@ -1,0 +1,189 @@
+//! A receiving host on loopback, one thread a connection, that can be told to be rude.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// How the sink treats its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Takes everything.
+    Polite,
+    /// The first attempt for each recipient gets 451.
+    Greylist,
+    /// Every recipient gets 550.
+    Refuse,
+    /// Every recipient gets 450.
+    Defer,
+    /// Every connection is greeted with 421 and closed.
+    Busy,
+    /// Closes behind the final dot, without a reply, the first time; takes it the second time.
+    DropAfterDot,
+}
+
+/// A message that the sink took.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The argument of MAIL, angle brackets and parameters included.
+    pub mail: String,
+    /// The arguments of RCPT.
+    pub rcpt: Vec<String>,
+    /// The message, dots unstuffed, CRLF kept.
+    pub message: String,
+}
+
+impl Received {
+    /// The first field of this name, unfolded.
+    pub fn header(&self, name: &str) -> Option<String> {
+        header(&self.message, name)
+    }
+}
+
+/// The first field of this name in a message with LF or CRLF line ends, unfolded.
+pub fn header(message: &str, name: &str) -> Option<String> {
+    let text = message.replace("\r\n", "\n");
+    let block = text.split("\n\n").next()?.replace("\n\t", " ").replace("\n ", " ");
+    block.lines().find_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then(|| value.trim().to_string())
+    })
+}
+
+/// The host. Stops when dropped.
+pub struct Sink {
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    manner: Mutex<Manner>,
+    received: Mutex<Vec<Received>>,
+    seen: Mutex<HashMap<String, u32>>,
+    connections: Mutex<u32>,
+    stop: AtomicBool,
+}
+
+impl Sink {
+    /// Listens on a free port.
+    pub fn start(manner: Manner) -> Sink {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let shared = Arc::new(Shared {
+            manner: Mutex::new(manner),
+            received: Mutex::default(),
+            seen: Mutex::default(),
+            connections: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if theirs.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = theirs.clone();
+                std::thread::spawn(move || stream.ok().and_then(|s| serve(s, &shared).ok()));
+            }
+        });
+        Sink { port, shared }
+    }
+
+    /// Changes its manner from the next command on.
+    pub fn set_manner(&self, manner: Manner) {
+        *self.shared.manner.lock().expect("no panic while held") = manner;
+    }
+
+    /// Everything taken so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().expect("no panic while held").clone()
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> u32 {
+        *self.shared.connections.lock().expect("no panic while held")
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    *shared.connections.lock().expect("no panic while held") += 1;
+    let manner = || *shared.manner.lock().expect("no panic while held");
+    let mut out = stream.try_clone()?;
+    let mut input = BufReader::new(stream);
+    if manner() == Manner::Busy {
+        out.write_all(b"421 4.3.2 try later\r\n")?;
+        return Ok(());
+    }
+    out.write_all(b"220 sink.example ESMTP\r\n")?;
+    let mut current = Received { mail: String::new(), rcpt: Vec::new(), message: String::new() };
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let command = line.trim_end();
+        let upper = command.to_ascii_uppercase();
+        let reply: &str = if upper.starts_with("EHLO") {
+            "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 100000000\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"
+        } else if upper.starts_with("MAIL FROM:") {
+            current = Received { mail: command[10..].trim().into(), rcpt: Vec::new(), message: String::new() };
+            "250 2.1.0 ok\r\n"
+        } else if upper.starts_with("RCPT TO:") {
+            let recipient = command[8..].trim().to_string();
+            let mut seen = shared.seen.lock().expect("no panic while held");
+            let times = seen.entry(recipient.clone()).or_insert(0);
+            *times += 1;
+            match manner() {
+                Manner::Greylist if *times == 1 => "451 4.7.1 greylisted, come back\r\n",
+                Manner::Refuse => "550 5.1.1 no such user here\r\n",
+                Manner::Defer => "450 4.2.1 mailbox busy\r\n",
+                _ => {
+                    current.rcpt.push(recipient);
+                    "250 2.1.5 ok\r\n"
+                }
+            }
+        } else if upper == "DATA" && current.rcpt.is_empty() {
+            "554 5.5.1 no valid recipients\r\n"
+        } else if upper == "DATA" {
+            out.write_all(b"354 go\r\n")?;
+            read_body(&mut input, &mut current)?;
+            let first = shared.seen.lock().expect("no panic while held").insert("dropped".into(), 1).is_none();
+            if manner() == Manner::DropAfterDot && first {
+                return Ok(());
+            }
+            shared.received.lock().expect("no panic while held").push(current.clone());
+            "250 2.0.0 taken\r\n"
+        } else if upper == "QUIT" {
+            out.write_all(b"221 2.0.0 bye\r\n")?;
+            return Ok(());
+        } else {
+            "250 2.0.0 ok\r\n"
+        };
+        out.write_all(reply.as_bytes())?;
+    }
+}
+
+fn read_body(input: &mut BufReader<TcpStream>, current: &mut Received) -> std::io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if line == b".\r\n" {
+            return Ok(());
+        }
+        let text = if line.starts_with(b".") { &line[1..] } else { &line[..] };
+        current.message.push_str(&String::from_utf8_lossy(text));
+    }
+}

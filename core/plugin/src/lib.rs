@@ -1,1 +1,210 @@
-//! placeholder
+//! The Wasm host: components asked at every stage, within limits.
+//!
+//! ```ignore
+//! let host = Host::load(options, ports)?;          // blocking; every mistake at once
+//! let judge: Arc<dyn Judge> = Arc::new(host.clone());
+//! host.reload(options, ports)?;                    // later: sessions under way keep the plugins they began with
+//! ```
+//!
+//! A plugin is a component of the contract in `sdk/wit`. The stages whose interfaces it exports are the stages at which it is
+//! asked; everything it learns and does goes through functions that are granted, counted and limited; what it asks for takes
+//! effect when its hook returns; its failure is an event and a policy, and touches nobody else.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`options`] | which plugins, with what grants and limits: the door's vocabulary |
+//! | [`table`] | tables of keys and networks, read from text, to grant to plugins |
+//! | `engine` | wasmtime's engine as all plugins share it, and the clock that stops runaways |
+//! | `compile` | component to machine code, once: the authenticated cache |
+//! | `wit` | the contract's types and what they mean in ours |
+//! | `grant`, `host/*` | linking: what a plugin can call, and how it is refused |
+//! | `case`, `subject`, `tokens`, `edit` | what is judged, understood once and shared along the chain |
+//! | `instance`, `plugin` | a live instance; a loaded plugin with its pool |
+//! | `chain` | order, verdicts, journal: `types::Judge` and `types::Jury` |
+//! | `fault` | what can go wrong, and the breaker |
+
+mod case;
+mod chain;
+mod compile;
+mod edit;
+mod engine;
+mod fault;
+mod grant;
+mod host;
+mod instance;
+pub mod options;
+mod plugin;
+mod subject;
+pub mod table;
+mod tokens;
+mod wit;
+
+pub use compile::Origin;
+pub use options::{
+    FaultPolicy, Grants, Isolation, Limits, LoadError, OnFault, Options, PatternSet, PluginOptions, Ports, Source,
+};
+pub use table::TextTable;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, Weak};
+
+use arc_swap::ArcSwap;
+use waypost_types::{Judge, Jury, StageSet};
+
+use crate::chain::{Hearing, Set};
+use crate::compile::Cache;
+use crate::engine::Runtime;
+
+/// The loaded plugins: the judge of a whole server. Cheap to clone; clones are the same host.
+#[derive(Clone)]
+pub struct Host {
+    root: Arc<Root>,
+    view: Arc<View>,
+}
+
+/// What all views of a host share.
+struct Root {
+    runtime: Arc<Runtime>,
+    whole: ArcSwap<Set>,
+    views: Mutex<Vec<Weak<View>>>,
+}
+
+/// All plugins, or those of one port.
+struct View {
+    names: Option<Vec<String>>,
+    set: ArcSwap<Set>,
+}
+
+impl View {
+    fn of(names: Option<Vec<String>>, whole: &Arc<Set>) -> Arc<View> {
+        let set = View::choose(names.as_deref(), whole);
+        Arc::new(View { names, set: ArcSwap::new(set) })
+    }
+
+    fn choose(names: Option<&[String]>, whole: &Arc<Set>) -> Arc<Set> {
+        names.map_or_else(|| whole.clone(), |names| Arc::new(whole.select(names)))
+    }
+}
+
+impl Host {
+    /// Compiles (or takes from the cache), links and initialises every plugin. Blocking: seconds for a large plugin that was
+    /// not compiled before. Gives every mistake at once.
+    pub fn load(options: Options, ports: Ports) -> Result<Host, Vec<LoadError>> {
+        let runtime = Runtime::new().map_err(|problem| vec![engine_error(problem)])?;
+        let whole = Arc::new(load_set(&options, &ports, &runtime)?);
+        let view = View::of(None, &whole);
+        let views = Mutex::new(vec![Arc::downgrade(&view)]);
+        Ok(Host { root: Arc::new(Root { runtime, whole: ArcSwap::new(whole), views }), view })
+    }
+
+    /// Loads another set of plugins and puts it in place of this one for sessions that begin from now on. On error the old
+    /// set stays. Blocking, as [`Host::load`].
+    pub fn reload(&self, options: Options, ports: Ports) -> Result<(), Vec<LoadError>> {
+        let whole = Arc::new(load_set(&options, &ports, &self.root.runtime)?);
+        let mut views = self.root.views.lock().expect("nothing panics while it is held");
+        self.root.whole.store(whole.clone());
+        views.retain(|view| view.strong_count() > 0);
+        for view in views.iter().filter_map(Weak::upgrade) {
+            view.set.store(View::choose(view.names.as_deref(), &whole));
+        }
+        Ok(())
+    }
+
+    /// A judge made of these plugins only, in the chain's order: for a port that asks fewer. Names that are not loaded are
+    /// ignored. It follows reloads.
+    pub fn select(&self, names: &[String]) -> Host {
+        let mut views = self.root.views.lock().expect("nothing panics while it is held");
+        let view = View::of(Some(names.to_vec()), &self.root.whole.load_full());
+        views.push(Arc::downgrade(&view));
+        Host { root: self.root.clone(), view }
+    }
+
+    /// The loaded plugins, in order, for people.
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        let set = self.view.set.load_full();
+        let info = |plugin: &Arc<plugin::Plugin>| PluginInfo {
+            name: plugin.name().to_string(),
+            registered_name: plugin.registered_name.clone(),
+            version: plugin.version.clone(),
+            stages: set.stages_of(plugin),
+            imports: plugin.imports.clone(),
+            breaker: plugin.breaker.word(),
+            origin: plugin.origin,
+        };
+        set.plugins.iter().map(info).collect()
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Host").field(&self.plugins()).finish()
+    }
+}
+
+impl Judge for Host {
+    fn stages(&self) -> StageSet {
+        self.view.set.load().stages()
+    }
+
+    fn open(&self) -> Box<dyn Jury> {
+        Box::new(Hearing::new(self.view.set.load_full()))
+    }
+}
+
+fn load_set(options: &Options, ports: &Ports, runtime: &Arc<Runtime>) -> Result<Set, Vec<LoadError>> {
+    let cache = Cache::open(options.cache_dir.as_deref()).map_err(|error| vec![cache_error(&error)])?;
+    let mut plugins = Vec::new();
+    let mut errors = Vec::new();
+    let mut names = HashSet::new();
+    for plugin in &options.plugins {
+        if !names.insert(&plugin.name) {
+            errors.push(LoadError {
+                plugin: plugin.name.clone(),
+                problem: "the name is given twice".into(),
+                remedy: "give each plugin its own name".into(),
+            });
+        }
+        match plugin::load(plugin, ports, &cache, runtime) {
+            Ok(plugin) => plugins.push(Arc::new(plugin)),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() { Ok(Set::new(plugins)) } else { Err(errors) }
+}
+
+fn engine_error(problem: String) -> LoadError {
+    let remedy =
+        "check that the process may reserve address space (ulimit -v, systemd's LimitAS and MemoryDenyWriteExecute)";
+    LoadError {
+        plugin: String::new(),
+        problem: format!("the Wasm engine does not start: {problem}"),
+        remedy: remedy.into(),
+    }
+}
+
+fn cache_error(error: &std::io::Error) -> LoadError {
+    LoadError {
+        plugin: String::new(),
+        problem: format!("the folder for compiled plugins cannot be used: {error}"),
+        remedy: "let it belong to the server's user, with mode 0700".into(),
+    }
+}
+
+/// What is known about a loaded plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it calls itself.
+    pub registered_name: String,
+    /// The version it states.
+    pub version: String,
+    /// The stages at which it is asked.
+    pub stages: StageSet,
+    /// The interfaces that it imports, such as `dns`.
+    pub imports: Vec<String>,
+    /// `closed`, `open` or `half-open`.
+    pub breaker: &'static str,
+    /// Where its compiled code came from.
+    pub origin: Origin,
+}

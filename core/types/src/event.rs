@@ -194,6 +194,15 @@ pub enum Event<'a> {
         /// What it says.
         message: &'a str,
     },
+    /// A plugin's own counter.
+    PluginMetric {
+        /// Which plugin.
+        plugin: &'a str,
+        /// Lower-case letters, digits and underscores, at most 64.
+        name: &'a str,
+        /// What to add.
+        delta: f64,
+    },
     /// The store cannot be written any more; new mail is refused with 452 until the server is restarted.
     StoreFailed {
         /// What the operating system or RocksDB said.

@@ -107,3 +107,43 @@ pub trait Sign: Send + Sync + 'static {
     /// the ring's key is set up). The field is folded and ends without CRLF.
     fn dkim(&self, key: &str, headers: &[String], message: &Message) -> Result<String, String>;
 }
+
+/// A table that answers a key with a value: a map file, a list of networks, a directory.
+pub trait Table: Send + Sync + 'static {
+    /// The value for `key`, which is compared without regard to ASCII case.
+    fn lookup(&self, key: &str) -> Option<String>;
+    /// Whether a network of the table holds `address`.
+    fn contains(&self, address: IpAddr) -> bool;
+}
+
+/// An HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Absolute.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Vec<u8>,
+    /// How long to wait for the whole exchange.
+    pub timeout: Duration,
+}
+
+/// An HTTP response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchResponse {
+    /// 200, 404, …
+    pub status: u16,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// What came back, bounded by the client.
+    pub body: Vec<u8>,
+}
+
+/// An HTTP client. Follows no redirects: where a plugin may fetch from is checked before.
+pub trait Fetch: Send + Sync + 'static {
+    /// Makes one exchange; the error is for people.
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> Task<'a, Result<FetchResponse, String>>;
+}

@@ -1,0 +1,278 @@
+//! The chain: who is asked at which stage, in which order, and what their answers come to.
+//!
+//! [`Set`] is one configuration's plugins with a dense list of hooks for each stage; [`Hearing`] is the jury of one session. A
+//! stage that nobody exports has an empty list, and the server, which looks at `stages()` first, does not even ask.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use waypost_types::{
+    Edit, Enhanced, Event, Fact, Judgement, Jury, Opinion, Question, Reply, Stage, StageSet, Task, Verdict,
+};
+
+use crate::case::{Case, Seat};
+use crate::edit;
+use crate::fault::{Admission, Fault};
+use crate::instance::{Answer, Cell, Hook};
+use crate::options::{FaultPolicy, Isolation};
+use crate::plugin::{Cost, Plugin};
+
+/// The plugins of one configuration, in order.
+pub(crate) struct Set {
+    pub(crate) plugins: Vec<Arc<Plugin>>,
+    steps: [Vec<Step>; Stage::ALL.len()],
+    stages: StageSet,
+}
+
+/// One hook of one plugin.
+struct Step {
+    plugin: usize,
+    hook: Hook,
+}
+
+impl Set {
+    pub(crate) fn new(plugins: Vec<Arc<Plugin>>) -> Set {
+        let mut set = Set { plugins, steps: Default::default(), stages: StageSet::EMPTY };
+        // Hooks outside, plugins inside: at the stage message everybody sees the headers before anybody reads the body.
+        for (hook, stage, _, _) in Hook::ALL {
+            for (plugin, _) in set.plugins.iter().enumerate().filter(|(_, plugin)| plugin.exports(hook)) {
+                set.steps[stage as usize].push(Step { plugin, hook });
+                set.stages = set.stages.with(stage);
+            }
+        }
+        // Both forms of the recipient hook are the same step of the chain: order is the configuration's.
+        set.steps[Stage::Rcpt as usize].sort_by_key(|step| step.plugin);
+        set
+    }
+
+    pub(crate) fn stages(&self) -> StageSet {
+        self.stages
+    }
+
+    /// The plugins with these names only, in the same order.
+    pub(crate) fn select(&self, names: &[String]) -> Set {
+        let chosen = |plugin: &&Arc<Plugin>| names.iter().any(|name| **name == **plugin.name());
+        Set::new(self.plugins.iter().filter(chosen).cloned().collect())
+    }
+
+    /// The stages at which `plugin` is asked.
+    pub(crate) fn stages_of(&self, plugin: &Plugin) -> StageSet {
+        let stages = Hook::ALL.iter().filter(|(hook, ..)| plugin.exports(*hook));
+        stages.fold(StageSet::EMPTY, |set, (_, stage, ..)| set.with(*stage))
+    }
+}
+
+/// What the session keeps for one plugin.
+#[derive(Default)]
+struct Chair {
+    seat: Seat,
+    cell: Option<Cell>,
+}
+
+/// The plugins of one session.
+pub(crate) struct Hearing {
+    set: Arc<Set>,
+    /// Empty until somebody is asked.
+    chairs: Vec<Chair>,
+    /// Lent out while a question is being judged; a judgement that was dropped half-way took it along.
+    case: Option<Box<Case>>,
+}
+
+impl Hearing {
+    pub(crate) fn new(set: Arc<Set>) -> Hearing {
+        Hearing { set, chairs: Vec::new(), case: None }
+    }
+
+    async fn hear(&mut self, question: Question) -> Judgement {
+        let stage = question.stage;
+        let mut judgement = Judgement::default();
+        let steps = &self.set.steps[stage as usize];
+        if steps.is_empty() {
+            return judgement;
+        }
+        self.chairs.resize_with(self.set.plugins.len(), Chair::default);
+        let mut case = self.case.take().unwrap_or_default();
+        case.begin(question);
+        let mut shown = 0;
+        for step in steps {
+            let plugin = &self.set.plugins[step.plugin];
+            if !case.question().is_ok_and(|question| plugin.wants(question)) {
+                continue;
+            }
+            show_edits(&mut case, &judgement.edits[shown..]);
+            shown = judgement.edits.len();
+            let verdict =
+                consult(plugin, step.hook, stage, &mut self.chairs[step.plugin], &mut case, &mut judgement).await;
+            if verdict != Verdict::Pass {
+                judgement.verdict = verdict;
+                judgement.by = Some(plugin.name().clone());
+                break;
+            }
+        }
+        self.rest(stage, case);
+        judgement
+    }
+
+    /// Between questions nothing large is kept: no message, and no instance of a transaction that has not begun.
+    fn rest(&mut self, stage: Stage, mut case: Box<Case>) {
+        case.question = None;
+        case.subject = None;
+        self.case = Some(case);
+        if Case::is_session_stage(stage) {
+            self.release_transaction();
+        }
+    }
+
+    /// Drops the instances that live for one transaction.
+    fn release_transaction(&mut self) {
+        for (plugin, chair) in self.set.plugins.iter().zip(&mut self.chairs) {
+            if plugin.isolation == Isolation::Transaction {
+                chair.cell = None;
+            }
+        }
+    }
+}
+
+impl Jury for Hearing {
+    fn stages(&self) -> StageSet {
+        self.set.stages
+    }
+
+    fn judge(&mut self, question: Question) -> Task<'_, Judgement> {
+        Box::pin(self.hear(question))
+    }
+
+    fn reset(&mut self) {
+        self.release_transaction();
+        self.chairs.iter_mut().for_each(|chair| chair.seat.reset());
+        if let Some(case) = &mut self.case {
+            case.facts.clear();
+            case.roll_back();
+        }
+    }
+}
+
+/// Asks one plugin, and enters into the judgement what it said, asked for and stated.
+async fn consult(
+    plugin: &Plugin,
+    hook: Hook,
+    stage: Stage,
+    chair: &mut Chair,
+    case: &mut Box<Case>,
+    judgement: &mut Judgement,
+) -> Verdict {
+    let started = Instant::now();
+    let (admission, change) = plugin.breaker.admit(started);
+    tell_breaker(plugin, change);
+    case.seat = std::mem::take(&mut chair.seat);
+    let (answer, cost) = match admission {
+        Admission::Open => (Err(Fault::Open), Cost::default()),
+        _ => plugin.ask(hook, stage, case, &mut chair.cell, admission).await,
+    };
+    chair.seat = std::mem::take(&mut case.seat);
+    let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
+    let mut opinion = Opinion {
+        plugin: plugin.name().clone(),
+        stage,
+        verdict: "fault",
+        detail: None,
+        micros,
+        bytes_read: cost.bytes_read,
+        dns_asked: cost.dns_asked,
+    };
+    let verdict = match answer {
+        Ok(answer) => {
+            tell_breaker(plugin, plugin.breaker.on_success(admission));
+            accept(answer, stage, case, judgement, &mut opinion)
+        }
+        Err(fault) => {
+            case.roll_back();
+            fail(plugin, &fault, stage, case, judgement, &mut opinion)
+        }
+    };
+    judgement.opinions.push(opinion);
+    verdict
+}
+
+/// An answer: what it came with takes effect.
+fn accept(answer: Answer, stage: Stage, case: &mut Case, judgement: &mut Judgement, opinion: &mut Opinion) -> Verdict {
+    judgement.edits.append(&mut case.edits);
+    judgement.facts.extend(case.stated.iter().cloned());
+    case.keep_stated(stage);
+    if answer.identity.is_some() {
+        judgement.identity = answer.identity;
+    }
+    opinion.verdict = answer.verdict.word();
+    opinion.detail = match &answer.verdict {
+        Verdict::Defer(reply) | Verdict::Refuse(reply) | Verdict::Disconnect(reply) => Some(reply.text.to_string()),
+        Verdict::Hold(reason) => Some(reason.to_string()),
+        Verdict::Pass | Verdict::Accept | Verdict::Discard => None,
+    };
+    answer.verdict
+}
+
+/// A fault: the plugin's policy answers in its place.
+fn fail(
+    plugin: &Plugin,
+    fault: &Fault,
+    stage: Stage,
+    case: &mut Case,
+    judgement: &mut Judgement,
+    opinion: &mut Opinion,
+) -> Verdict {
+    let text = fault.to_string();
+    let policy = plugin.on_fault.at(stage);
+    let word = match policy {
+        FaultPolicy::Tempfail => "tempfail",
+        FaultPolicy::Pass => "pass",
+    };
+    let session = case.session_id();
+    let event = Event::PluginFault { session, plugin: plugin.name(), stage, error: &text, policy: word };
+    plugin.shared().ports.observer.observe(event);
+    if *fault != Fault::Open {
+        tell_breaker(plugin, plugin.breaker.on_fault(Instant::now()));
+    }
+    opinion.detail = Some(text.clone());
+    match policy {
+        FaultPolicy::Tempfail => Verdict::Defer(apology(stage)),
+        FaultPolicy::Pass => {
+            let detail = Some(text);
+            let fact = Fact { plugin: plugin.name().clone(), symbol: "PLUGIN_FAULT".into(), weight: 0.0, detail };
+            case.stated.push(fact.clone());
+            case.keep_stated(stage);
+            judgement.facts.push(fact);
+            Verdict::Pass
+        }
+    }
+}
+
+/// What a client is told when a plugin that must be asked cannot answer: never more than that it should come back.
+fn apology(stage: Stage) -> Reply {
+    let code = match stage {
+        Stage::Connect => 421,
+        Stage::Auth => 454,
+        _ => 451,
+    };
+    Reply::new(code, Enhanced(4, 3, 0), "temporary failure of a policy check, try again later")
+}
+
+fn tell_breaker(plugin: &Plugin, change: Option<&'static str>) {
+    if let Some(state) = change {
+        plugin.shared().ports.observer.observe(Event::PluginBreaker { plugin: plugin.name(), state });
+    }
+}
+
+/// Lets the plugins further down the chain see what those before them asked for.
+fn show_edits(case: &mut Case, edits: &[Edit]) {
+    let Some(question) = case.question.as_mut().filter(|_| !edits.is_empty()) else {
+        return;
+    };
+    if edits.iter().any(edit::is_envelope) {
+        let envelope = Arc::make_mut(&mut question.envelope);
+        edits.iter().for_each(|edit| edit::apply_to_envelope(envelope, edit));
+    }
+    if let Some(message) = question.message.as_mut().filter(|_| !edits.iter().all(edit::is_envelope)) {
+        edits.iter().for_each(|edit| edit::apply_to_message(message, edit));
+        case.subject = None;
+    }
+}

@@ -1,39 +1,30 @@
-//! Sockets and TLS (floor 2): wraps tokio's net and rustls.
+//! Sockets and TLS (floor 2): wraps tokio's net, socket2 and rustls, so that nobody above names them.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`listen`] | [`bind`], [`Listener`]: a door with the socket options that a mail server wants |
+//! | [`connect`] | [`connect()`]: one address, an optional source address, a deadline |
+//! | [`tls`] | [`ServerTls`], [`ClientTls`]: both sides of TLS, what was negotiated as [`waypost_types::TlsFacts`] |
+//! | [`proxy_header`] | the PROXY protocol, versions 1 and 2 |
+//!
+//! It promises that every handshake and every connect has a deadline, that errors name what was tried and the remedy, and
+//! that vectored writes reach the socket. It leaves all of SMTP, and the choice of hosts, to others.
 
-use std::sync::Arc;
+pub mod connect;
+pub mod listen;
+pub mod proxy_header;
+pub mod tls;
+
+pub use connect::connect;
+pub use listen::{BindError, ListenOptions, Listener, bind};
+pub use tls::{
+    CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError,
+    TlsVersion,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use waypost_types::{Security, TlsFacts};
 
-/// A connection, plain or inside TLS.
+/// A connection, plain or inside TLS. `poll_write_vectored` and `is_write_vectored` pass through the box and through TLS, so a
+/// message leaves as a list of segments without being joined.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
-
-/// Our certificates and the rules of one kind of door; reloadable while in use.
-#[derive(Clone)]
-pub struct ServerTls {}
-
-#[allow(unused_variables)]
-impl ServerTls {
-    /// Negotiates TLS as a server.
-    pub async fn accept(&self, stream: Box<dyn Stream>) -> std::io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
-        todo!()
-    }
-}
-
-/// TLS towards peers; keeps sessions for resumption.
-#[derive(Clone)]
-pub struct ClientTls {}
-
-#[allow(unused_variables)]
-impl ClientTls {
-    /// Negotiates TLS as a client; `name` is sent as SNI and checked as `security` says.
-    pub async fn connect(
-        &self,
-        stream: Box<dyn Stream>,
-        name: &str,
-        security: &Security,
-    ) -> std::io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
-        todo!()
-    }
-}

@@ -1,4 +1,27 @@
-//! Where an address leads (floor 1).
+//! Where an address leads (floor 1): pure tables, no I/O, no clock.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`tables`] | [`Tables`]: everything an operator says about addresses, checked whole and made into a [`Router`] |
+//! | [`router`] | [`Router`]: [`Router::resolve`] when mail comes in, [`Router::next_hop`] when it goes out |
+//! | [`table`] | the text formats: aliases(5) and Postfix tables, as `postalias` and `postmap` read them |
+//! | [`transport`] | `mx`, `smtp:[host]:port`, `lmtp:host:port`, `fail:text`, by domain |
+//! | [`network`] | [`Networks`]: sets of CIDR blocks, for who may relay |
+//!
+//! The local part of an address is looked up, never parsed: no `%`, `!` or second `@` in it ever leads anywhere. Look-ups ignore its
+//! case (RFC 5321 §2.4 leaves that to the final host, which we are), what is delivered keeps it.
+
+pub mod network;
+pub mod router;
+pub mod table;
+pub mod tables;
+pub mod transport;
+
+pub use network::Networks;
+pub use router::Router;
+pub use table::{Alias, AliasKey, Mistake, Target, parse_aliases, parse_table, parse_virtual};
+pub use tables::{RelayDomain, Tables};
+pub use transport::{DomainMap, DomainPattern, Transport, parse_transports};
 
 use std::net::SocketAddr;
 
@@ -22,7 +45,7 @@ pub enum Resolution {
 /// How the last step to a recipient is made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
-    /// Into a mailbox of ours.
+    /// Into a mailbox of ours. The name comes from our tables, never from the network.
     Mailbox(Box<str>),
     /// To the hosts that DNS names for this domain.
     Mx(Domain),
@@ -32,26 +55,6 @@ pub enum NextHop {
     Host(Host, u16),
     /// LMTP over TCP.
     Lmtp(SocketAddr),
-    /// Nowhere: fail with these words.
+    /// Nowhere: fail with these words, which may begin with an enhanced status.
     Fail(Box<str>),
-}
-
-/// The routing tables, swapped whole on reload.
-#[derive(Clone, Debug, Default)]
-pub struct Router {}
-
-#[allow(unused_variables)]
-impl Router {
-    /// What an address is to us.
-    pub fn resolve(&self, address: &Address) -> Resolution {
-        todo!()
-    }
-    /// How to reach a final recipient. Asked at delivery time, so that queued mail follows a changed table.
-    pub fn next_hop(&self, address: &Address) -> NextHop {
-        todo!()
-    }
-    /// Whether mail for this domain ends here.
-    pub fn is_own(&self, host: &Host) -> bool {
-        todo!()
-    }
 }

@@ -1,42 +1,19 @@
-//! From a domain to the hosts that take its mail (floor 2): wraps hickory.
+//! From a domain to the hosts that take its mail, and every other question to DNS (floor 2): wraps hickory.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`client`] | [`Resolver`]: questions, answers as text, cache, DNSSEC; it is the server's [`waypost_types::port::Dns`] |
+//! | [`plan`] | [`Resolver::plan`]: RFC 5321 §5.1 and everything that was learned since |
+//! | [`dane`] | TLSA look-ups, RFC 7672 §2 and §3 |
+//! | `cache` | bounded, by time to live, one question at a time per name |
+//!
+//! It never connects to a mail host and never decides whether to try again; it says "never" (5yz) or "not now" (4yz).
+//! MTA-STS (RFC 8461) has its place in [`plan`], behind DANE and before opportunism.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+mod cache;
+pub mod client;
+pub mod dane;
+pub mod plan;
 
-use waypost_route::NextHop;
-use waypost_types::{Reply, Security};
-
-/// One host to try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// Its name, for SNI and the log.
-    pub host: String,
-    /// Its addresses, in the order in which to try them.
-    pub addresses: Vec<IpAddr>,
-    /// Port.
-    pub port: u16,
-    /// How it must be secured.
-    pub security: Security,
-}
-
-/// The hosts for a next hop, best first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Never empty.
-    pub hops: Vec<Hop>,
-    /// Names the group of hosts: domains that share it share budgets and connections.
-    pub provider: Arc<str>,
-}
-
-/// A resolver with cache and DNSSEC validation. Also the server's `types::port::Dns`.
-#[derive(Clone)]
-pub struct Resolver {}
-
-#[allow(unused_variables)]
-impl Resolver {
-    /// The hosts for a next hop; an error is the reply to settle the recipients with (4yz: later, 5yz: never).
-    /// `own` tells which host names and addresses are ours, for loop detection (RFC 5321 §5.1).
-    pub async fn plan(&self, next_hop: &NextHop) -> Result<Plan, Reply> {
-        todo!()
-    }
-}
+pub use client::{Dnssec, Families, ResolveError, Resolver, ResolverOptions};
+pub use plan::{Hop, Own, Plan};

@@ -1,0 +1,548 @@
+//! What the values mean together: conflicts, files that belong together, dangers; and the [`Config`] made of a sheet without mistakes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use waypost_types::{Address, Domain, Host, Transport};
+
+use crate::Surroundings;
+use crate::mistake::{Mistake, Place, nearest};
+use crate::model::{
+    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Listener, Log, Plugin, Queue, Target, Tls, TlsMode,
+    TransportKey, Users,
+};
+use crate::sheet::Sheet;
+use crate::table::{Account, Alias, read_aliases, read_users};
+use crate::value::{is_name, parse_socket};
+
+/// Checks the sheet as a whole and makes the configuration of it. The mistakes include those that are there already.
+pub(crate) fn check(
+    sheet: Sheet,
+    surroundings: &Surroundings,
+    mut mistakes: Vec<Mistake>,
+) -> Result<Config, Vec<Mistake>> {
+    let mut check = Check { sheet: &sheet, surroundings, mistakes: &mut mistakes, notes: Vec::new() };
+    let parts = check.everything();
+    let notes = check.notes;
+    match parts {
+        Some(parts) if mistakes.is_empty() => Ok(build(sheet, parts, notes)),
+        _ => Err(mistakes),
+    }
+}
+
+/// What had to be worked out.
+struct Parts {
+    hostname: Domain,
+    data: PathBuf,
+    accounts: Vec<Account>,
+    aliases: Vec<(String, Vec<String>)>,
+    transports: Vec<(TransportKey, Target)>,
+    plugins: Vec<(String, PathBuf)>,
+    mailboxes: Vec<String>,
+}
+
+struct Check<'a> {
+    sheet: &'a Sheet,
+    surroundings: &'a Surroundings,
+    mistakes: &'a mut Vec<Mistake>,
+    notes: Vec<String>,
+}
+
+impl Check<'_> {
+    fn everything(&mut self) -> Option<Parts> {
+        let hostname = self.hostname();
+        self.domains();
+        self.listeners();
+        self.sockets();
+        self.tls();
+        self.relay();
+        self.queue();
+        self.dkim();
+        let data = self.sheet.path("data")?.to_path_buf();
+        let accounts = self.accounts(&data);
+        let mailboxes = self.mailboxes(&accounts);
+        let aliases = self.aliases(&mailboxes);
+        let transports = self.transports();
+        let plugins = self.plugins(&data);
+        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, plugins, mailboxes })
+    }
+
+    fn mistake(&mut self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.mistakes.push(Mistake::new(self.sheet.place(path), problem, remedy));
+    }
+
+    fn hostname(&mut self) -> Option<Domain> {
+        let given = self.sheet.domain("hostname").cloned();
+        let machine = || self.surroundings.hostname.as_deref().and_then(|name| Domain::parse(name).ok());
+        let remedy = "write `hostname = \"mail.example.com\"`: the name whose address record leads to this machine";
+        match given.clone().or_else(machine) {
+            Some(name) if name.is_qualified() => Some(name),
+            Some(name) if given.is_some() => {
+                self.mistake("hostname", format!("`hostname`: {name} is no full name"), remedy);
+                None
+            }
+            _ if self.sheet.is_misread("hostname") => None,
+            _ => {
+                self.mistake("hostname", "`hostname` is missing, and the machine's own name has no dot", remedy);
+                None
+            }
+        }
+    }
+
+    fn domains(&mut self) {
+        let (own, relay) = (self.sheet.domains("domains.own"), self.sheet.domains("domains.relay"));
+        for domain in own.iter().filter(|domain| relay.contains(domain)) {
+            let problem = format!("{domain} stands in `domains.own` and in `domains.relay`");
+            self.mistake(
+                "domains.relay",
+                problem,
+                "own: mail ends here in mailboxes; relay: it is passed on; choose one",
+            );
+        }
+    }
+
+    fn listeners(&mut self) {
+        if self.sheet.names("listener").is_empty() {
+            let remedy = "add a section such as\n      [listener.mx]\n      preset = \"mx\"\n      bind = \"*:25\"";
+            self.mistake("", "there is no listener", remedy);
+        }
+        for (name, place) in self.sheet.names("listener").to_vec() {
+            self.listener(&name, place);
+        }
+    }
+
+    fn listener(&mut self, name: &str, place: Place) {
+        let at = |leaf: &str| format!("listener.{name}.{leaf}");
+        let (tls, auth) = (self.sheet.word(&at("tls")), self.sheet.word(&at("auth")));
+        if tls == Some("none") && auth.is_some_and(|auth| auth != "off") {
+            let problem = format!("`{}` without TLS: passwords would cross the network in the clear", at("auth"));
+            self.mistake(&at("tls"), problem, "set tls to opportunistic, required or implicit, or auth to off");
+        }
+        let relay = self.sheet.word(&at("relay")).unwrap_or("nobody");
+        if relay.contains("users") && auth == Some("off") {
+            let problem = format!("`{}` lets users relay, but nobody can log in on this port", at("relay"));
+            self.mistake(&at("auth"), problem, "set auth to offered or required, or relay to networks or nobody");
+        }
+        if self.sheet.word(&at("preset")) == Some("relay") && self.sheet.networks("relay.networks").is_empty() {
+            let problem = format!("[listener.{name}] relays for own networks, but there are none");
+            self.mistakes.push(Mistake::new(place, problem, "list them: [relay] networks = [\"192.0.2.0/24\"]"));
+        }
+        let chain = self.sheet.texts("plugins.chain").unwrap_or_default();
+        for plugin in self.sheet.texts(&at("plugins")).unwrap_or_default() {
+            if !chain.contains(&plugin) {
+                let problem = format!("`{}` names {plugin}, which is not in `plugins.chain`", at("plugins"));
+                self.mistake(&at("plugins"), problem, did_you_mean(plugin, &chain, "add it to the chain"));
+            }
+        }
+    }
+
+    /// No port twice.
+    fn sockets(&mut self) {
+        let names = self.sheet.names("listener").iter().map(|(name, _)| format!("listener.{name}.bind"));
+        let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+        for path in names.chain(["admin.bind".to_string()]) {
+            for socket in self.sheet.sockets(&path) {
+                if socket.port() == 0 {
+                    continue;
+                }
+                if let Some(other) = taken.insert(socket, path.clone()) {
+                    let problem = format!("{socket} stands in `{path}` and in `{other}`");
+                    self.mistake(&path, problem, "give each its own port");
+                }
+            }
+        }
+        if self.sheet.sockets("admin.bind").iter().any(|socket| !socket.ip().is_loopback()) {
+            self.notes.push(
+                "admin.bind is not on loopback: whoever reaches it can read senders, recipients and replies".into(),
+            );
+        }
+    }
+
+    fn tls(&mut self) {
+        let count = |path| self.sheet.paths(path).map_or(0, |paths| paths.len());
+        let (certificates, keys) = (count("tls.certificate"), count("tls.key"));
+        if certificates != keys && !self.sheet.is_misread("tls.certificate") && !self.sheet.is_misread("tls.key") {
+            let place = if keys == 0 { "tls.certificate" } else { "tls.key" };
+            let problem = format!("{certificates} certificates but {keys} keys");
+            self.mistake(place, problem, "list one key for each of `tls.certificate`, in the same order");
+        }
+        if certificates == 0 {
+            self.notes.push("tls.certificate is not set: a self-signed certificate is used".into());
+        }
+    }
+
+    fn relay(&mut self) {
+        for network in self.sheet.networks("relay.networks").iter().filter(|network| network.prefix_len() == 0) {
+            let problem = format!("`relay.networks` holds {network}: an open relay for the whole Internet");
+            self.mistake(
+                "relay.networks",
+                problem,
+                "list only networks of your own; users log in on a submission port",
+            );
+        }
+    }
+
+    fn queue(&mut self) {
+        if self.sheet.span("queue.retry-first") > self.sheet.span("queue.retry-max") {
+            self.mistake("queue.retry-first", "`queue.retry-first` is longer than `queue.retry-max`", "swap them");
+        }
+        if self.sheet.word("queue.durability") == Some("os") {
+            self.notes.push("queue.durability = \"os\": a power cut loses mail that was acknowledged".into());
+        }
+        if self.sheet.text("users.separator").is_some_and(|text| text.chars().count() > 1) {
+            self.mistake(
+                "users.separator",
+                "`users.separator` is longer than one character",
+                "write \"+\", \"-\" or \"\"",
+            );
+        }
+    }
+
+    fn dkim(&mut self) {
+        let mut taken = BTreeMap::new();
+        for (name, place) in self.sheet.names("dkim").to_vec() {
+            let domain = self.sheet.domain(&format!("dkim.{name}.domain")).cloned();
+            let selector = self.sheet.text(&format!("dkim.{name}.selector"));
+            if let (Some(domain), Some(selector)) = (domain, selector)
+                && let Some(other) = taken.insert((domain, selector), name.clone())
+            {
+                let problem = format!("[dkim.{name}] and [dkim.{other}] have the same domain and selector");
+                self.mistakes.push(Mistake::new(place, problem, "give each key a selector of its own"));
+            }
+        }
+    }
+
+    fn accounts(&mut self, data: &Path) -> Vec<Account> {
+        let file = users_file(self.sheet, data);
+        let named = self.sheet.is_given("users.file").then(|| self.sheet.place("users.file"));
+        read_users(&file, named, self.mistakes)
+    }
+
+    fn mailboxes(&mut self, accounts: &[Account]) -> Vec<String> {
+        let further = self.sheet.texts("users.mailboxes").unwrap_or_default().into_iter().map(str::to_string);
+        let mut names: Vec<String> = accounts.iter().map(|account| account.name.clone()).chain(further).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn aliases(&mut self, mailboxes: &[String]) -> Vec<(String, Vec<String>)> {
+        let mut aliases: Vec<Alias> = Vec::new();
+        for file in self.sheet.paths("aliases.files").unwrap_or_default() {
+            aliases.extend(read_aliases(&file, self.mistakes));
+        }
+        for (name, targets, place) in self.sheet.map("aliases.names") {
+            aliases.push((name.to_string(), targets.into_iter().map(str::to_string).collect(), place.clone()));
+        }
+        let known: Vec<String> =
+            aliases.iter().map(|(name, ..)| name.to_lowercase()).chain(mailboxes.iter().cloned()).collect();
+        for (name, targets, place) in &aliases {
+            self.alias(name, targets, place, &known);
+        }
+        if !self.sheet.domains("domains.own").is_empty() && !known.iter().any(|name| name.starts_with("postmaster")) {
+            self.notes.push(
+                "nobody receives mail to postmaster, which RFC 5321 asks of everyone: add it to [aliases.names]".into(),
+            );
+        }
+        aliases.into_iter().map(|(name, targets, _)| (name, targets)).collect()
+    }
+
+    fn alias(&mut self, name: &str, targets: &[String], place: &Place, known: &[String]) {
+        let mut wrong =
+            |problem: String, remedy: String| self.mistakes.push(Mistake::new(place.clone(), problem, remedy));
+        let name_ok = match name.strip_prefix('@') {
+            Some(domain) => Domain::parse(domain).is_ok(),
+            None => is_name(name) || Address::parse(name).is_ok(),
+        };
+        if !name_ok {
+            wrong(
+                format!("`{name}` is no alias"),
+                "write a local part, user@domain, or @domain for all of a domain".into(),
+            );
+        }
+        if targets.is_empty() {
+            wrong(format!("the alias `{name}` leads nowhere"), "name a mailbox or an address".into());
+        }
+        for target in targets {
+            if target.starts_with(['|', '/', ':']) {
+                let remedy = "aliases here run no programs and write no files: use a mailbox or an address";
+                wrong(format!("the alias `{name}` leads to `{target}`"), remedy.into());
+            } else if Address::parse(target).is_err()
+                && !known.contains(&target.to_lowercase())
+                && !known.contains(target)
+            {
+                let names: Vec<&str> = known.iter().map(String::as_str).collect();
+                let remedy = did_you_mean(
+                    target,
+                    &names,
+                    "create the mailbox with `waypost user add`, list it in `users.mailboxes`, or write a full address",
+                );
+                wrong(format!("the alias `{name}` leads to `{target}`, which is no mailbox"), remedy);
+            }
+        }
+    }
+
+    fn transports(&mut self) -> Vec<(TransportKey, Target)> {
+        let mut transports = Vec::new();
+        for (key, targets, place) in self.sheet.map("transport") {
+            let mut wrong =
+                |problem: String, remedy: &str| self.mistakes.push(Mistake::new(place.clone(), problem, remedy));
+            let parsed_key = transport_key(key);
+            if parsed_key.is_none() {
+                wrong(
+                    format!("`{key}` is no domain"),
+                    "write \"example.com\", \".example.com\" for what is below it, or \"*\"",
+                );
+            }
+            let target = match targets.as_slice() {
+                [target] => transport_target(target),
+                _ => None,
+            };
+            if target.is_none() {
+                let shown = targets.join(", ");
+                wrong(
+                    format!("`{shown}` is no target for {key}"),
+                    "write one of mx, smtp:HOST, smtp:HOST:PORT, lmtp:ADDRESS:PORT, fail:WORDS",
+                );
+            }
+            transports.extend(parsed_key.zip(target));
+        }
+        transports
+    }
+
+    /// The plugins of the chain and their files.
+    fn plugins(&mut self, data: &Path) -> Vec<(String, PathBuf)> {
+        let chain: Vec<String> =
+            self.sheet.texts("plugins.chain").unwrap_or_default().into_iter().map(str::to_string).collect();
+        for (name, _) in self.sheet.names("plugin").to_vec() {
+            if !chain.contains(&name) {
+                self.notes.push(format!("[plugin.{name}] is set up but not in plugins.chain: it is not asked"));
+            }
+            self.plugin_keys(&name);
+        }
+        let folders = self.sheet.paths("plugins.folders").unwrap_or_else(|| {
+            std::iter::once(data.join("plugins")).chain(self.surroundings.plugin_folders.iter().cloned()).collect()
+        });
+        let mut found = Vec::new();
+        for name in chain {
+            if let Some(path) = self.plugin_path(&name, &folders) {
+                found.push((name, path));
+            }
+        }
+        found
+    }
+
+    fn plugin_path(&mut self, name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+        let setting = format!("plugin.{name}.path");
+        if let Some(path) = self.sheet.path(&setting) {
+            return Some(path.to_path_buf());
+        }
+        let files = [format!("waypost_plugin_{}.wasm", name.replace('-', "_")), format!("{name}.wasm")];
+        let candidates = folders.iter().flat_map(|folder| files.iter().map(move |file| folder.join(file)));
+        let found = candidates.into_iter().find(|path| path.is_file());
+        if found.is_none() {
+            let places: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let problem = format!("the plugin {name} is not there: no {} in {}", files.join(" or "), places.join(", "));
+            let remedy = format!(
+                "build it (`make plugins`), put it there, say where it is with `{setting}`, or take it out of `plugins.chain`"
+            );
+            self.mistake("plugins.chain", problem, remedy);
+        }
+        found
+    }
+
+    fn plugin_keys(&mut self, name: &str) {
+        let path = format!("plugin.{name}.keys");
+        let known: Vec<&str> = self.sheet.names("dkim").iter().map(|(name, _)| name.as_str()).collect();
+        for key in self.sheet.texts(&path).unwrap_or_default() {
+            if !known.contains(&key) {
+                let remedy = did_you_mean(key, &known, "add a section [dkim.NAME] for it");
+                self.mistakes.push(Mistake::new(
+                    self.sheet.place(&path),
+                    format!("`{path}` names {key}, but there is no [dkim.{key}]"),
+                    remedy,
+                ));
+            }
+        }
+    }
+}
+
+fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`? Otherwise {otherwise}"),
+        None => otherwise.to_string(),
+    }
+}
+
+fn transport_key(key: &str) -> Option<TransportKey> {
+    match key {
+        "*" => Some(TransportKey::All),
+        key => match key.strip_prefix('.') {
+            Some(domain) => Domain::parse(domain).ok().map(TransportKey::Below),
+            None => Domain::parse(key).ok().map(TransportKey::Domain),
+        },
+    }
+}
+
+fn transport_target(text: &str) -> Option<Target> {
+    let (method, rest) = text.split_once(':').unwrap_or((text, ""));
+    match method {
+        "mx" if rest.is_empty() => Some(Target::Mx),
+        "smtp" => host_and_port(rest).map(|(host, port)| Target::Host(host, port)),
+        "lmtp" => parse_socket(rest, 24).map(Target::Lmtp),
+        "fail" if !rest.trim().is_empty() => Some(Target::Fail(rest.trim().to_string())),
+        _ => None,
+    }
+}
+
+/// `relay.example.net`, `relay.example.net:2525`, `192.0.2.1:25`, `[2001:db8::1]:25`.
+fn host_and_port(text: &str) -> Option<(Host, u16)> {
+    if let Some(socket) = parse_socket(text, 25) {
+        return Some((Host::Literal(socket.ip()), socket.port()));
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().ok()?),
+        None => (text, 25),
+    };
+    Host::parse(name).ok().map(|host| (host, port))
+}
+
+fn users_file(sheet: &Sheet, data: &Path) -> PathBuf {
+    sheet.path("users.file").map_or_else(|| data.join("users"), Path::to_path_buf)
+}
+
+const CHECKED: &str = "a sheet without mistakes holds every value that is required or has a default";
+
+fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
+    let s = &sheet;
+    let number = |path: &str| s.number(path).expect(CHECKED);
+    let span = |path: &str| s.span(path).expect(CHECKED);
+    let word = |path: &str| s.word(path).expect(CHECKED);
+    Config {
+        shutdown_time: span("shutdown-time"),
+        domains: Domains { own: s.domains("domains.own"), relay: s.domains("domains.relay") },
+        listeners: s.names("listener").iter().map(|(name, _)| build_listener(s, name)).collect(),
+        tls: Tls {
+            pairs: s
+                .paths("tls.certificate")
+                .into_iter()
+                .flatten()
+                .zip(s.paths("tls.key").into_iter().flatten())
+                .collect(),
+            only_1_3: word("tls.version-min") == "1.3",
+        },
+        users: Users {
+            file: users_file(s, &parts.data),
+            accounts: parts.accounts,
+            mailboxes: parts.mailboxes,
+            mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
+            separator: s.text("users.separator").and_then(|text| text.chars().next()),
+        },
+        aliases: parts.aliases,
+        relay_networks: s.networks("relay.networks"),
+        transports: parts.transports,
+        queue: Queue {
+            sync: word("queue.durability") == "sync",
+            lifetime: span("queue.lifetime"),
+            notice_lifetime: span("queue.notice-lifetime"),
+            retry_first: span("queue.retry-first"),
+            retry_max: span("queue.retry-max"),
+            delay_report: Some(span("queue.delay-report")).filter(|span| !span.is_zero()),
+            messages: number("queue.messages"),
+            free_space: number("queue.free-space"),
+        },
+        delivery: Delivery {
+            connections: number("delivery.connections") as usize,
+            connections_per_destination: number("delivery.connections-per-destination") as usize,
+            messages_per_connection: number("delivery.messages-per-connection") as u32,
+            recipients_per_message: number("delivery.recipients-per-message") as usize,
+            connect_timeout: span("delivery.connect-timeout"),
+        },
+        dns: Dns {
+            servers: s.sockets("dns.servers"),
+            dnssec: s.flag("dns.dnssec").expect(CHECKED),
+            timeout: span("dns.timeout"),
+        },
+        plugins: parts.plugins.into_iter().map(|(name, path)| build_plugin(s, name, path)).collect(),
+        dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
+        admin: s.sockets("admin.bind"),
+        log: Log { format: word("log.format"), level: word("log.level") },
+        hostname: parts.hostname,
+        data: parts.data,
+        notes,
+        sheet,
+    }
+}
+
+fn build_listener(s: &Sheet, name: &str) -> Listener {
+    let at = |leaf: &str| format!("listener.{name}.{leaf}");
+    let number = |leaf: &str| s.number(&at(leaf)).expect(CHECKED);
+    let span = |leaf: &str| s.span(&at(leaf)).expect(CHECKED);
+    let word = |leaf: &str| s.word(&at(leaf)).expect(CHECKED);
+    Listener {
+        name: name.to_string(),
+        transport: match word("preset") {
+            "mx" => Transport::Mx,
+            "submission" => Transport::Submission,
+            "submissions" => Transport::Submissions,
+            "lmtp" => Transport::Lmtp,
+            _ => Transport::Relay,
+        },
+        bind: s.sockets(&at("bind")),
+        tls: match word("tls") {
+            "none" => TlsMode::None,
+            "opportunistic" => TlsMode::Opportunistic,
+            "required" => TlsMode::Required,
+            _ => TlsMode::Implicit,
+        },
+        auth: match word("auth") {
+            "off" => AuthMode::Off,
+            "offered" => AuthMode::Offered,
+            _ => AuthMode::Required,
+        },
+        relay_users: word("relay").contains("users"),
+        relay_networks: word("relay").contains("networks"),
+        message_size: number("message-size"),
+        recipients: number("recipients") as usize,
+        messages: number("messages") as u32,
+        errors: number("errors") as u32,
+        command_timeout: span("command-timeout"),
+        data_timeout: span("data-timeout"),
+        connections: number("connections") as usize,
+        connections_per_address: number("connections-per-address") as usize,
+        plugins: s.texts(&at("plugins")).map(|names| names.into_iter().map(str::to_string).collect()),
+    }
+}
+
+fn build_plugin(s: &Sheet, name: String, path: PathBuf) -> Plugin {
+    let at = |leaf: &str| format!("plugin.{name}.{leaf}");
+    let span = |leaf: &str| s.span(&at(leaf)).expect(CHECKED);
+    let names = |leaf: &str| s.texts(&at(leaf)).expect(CHECKED).into_iter().map(str::to_string).collect();
+    Plugin {
+        on_fault: s.word(&at("on-fault")),
+        grants: names("grants"),
+        keys: names("keys"),
+        isolation: s.word(&at("isolation")).expect(CHECKED),
+        memory: s.number(&at("memory")).expect(CHECKED),
+        cpu: span("cpu"),
+        time: span("time"),
+        message_time: span("message-time"),
+        config: s.text(&at("config")).expect(CHECKED).to_string(),
+        path,
+        name,
+    }
+}
+
+fn build_dkim(s: &Sheet, name: &str, data: &Path) -> DkimKey {
+    let at = |leaf: &str| format!("dkim.{name}.{leaf}");
+    let given = s.path(&at("file"));
+    DkimKey {
+        name: name.to_string(),
+        domain: s.domain(&at("domain")).expect(CHECKED).clone(),
+        selector: s.text(&at("selector")).expect(CHECKED).to_string(),
+        ed25519: s.word(&at("algorithm")) == Some("ed25519"),
+        ours: given.is_none(),
+        file: given.map_or_else(|| data.join("dkim").join(format!("{name}.pem")), Path::to_path_buf),
+    }
+}

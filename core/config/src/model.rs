@@ -1,0 +1,270 @@
+//! Meaning out: the configuration as the daemon uses it. Every field is what the row of the same name in `setting` says.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use waypost_types::{Domain, Host, Transport};
+
+pub use crate::table::Account;
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `hostname`.
+    pub hostname: Domain,
+    /// `data`.
+    pub data: PathBuf,
+    /// `shutdown-time`.
+    pub shutdown_time: Duration,
+    /// `[domains]`.
+    pub domains: Domains,
+    /// `[listener.*]`, by name.
+    pub listeners: Vec<Listener>,
+    /// `[tls]`.
+    pub tls: Tls,
+    /// `[users]`.
+    pub users: Users,
+    /// `[aliases]`, files and names together. A name is a local part at every own domain, `user@domain`, or `@domain`.
+    pub aliases: Vec<(String, Vec<String>)>,
+    /// `relay.networks`.
+    pub relay_networks: Vec<IpNet>,
+    /// `[transport]`.
+    pub transports: Vec<(TransportKey, Target)>,
+    /// `[queue]`.
+    pub queue: Queue,
+    /// `[delivery]`.
+    pub delivery: Delivery,
+    /// `[dns]`.
+    pub dns: Dns,
+    /// `plugins.chain`, with the settings of each.
+    pub plugins: Vec<Plugin>,
+    /// `[dkim.*]`, by name.
+    pub dkim: Vec<DkimKey>,
+    /// `admin.bind`.
+    pub admin: Vec<SocketAddr>,
+    /// `[log]`.
+    pub log: Log,
+    /// What is allowed but worth knowing.
+    pub notes: Vec<String>,
+    pub(crate) sheet: crate::sheet::Sheet,
+}
+
+/// `[domains]`.
+#[derive(Clone, Debug)]
+pub struct Domains {
+    /// `domains.own`.
+    pub own: Vec<Domain>,
+    /// `domains.relay`.
+    pub relay: Vec<Domain>,
+}
+
+/// `listener.*.tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Not offered.
+    None,
+    /// STARTTLS offered.
+    Opportunistic,
+    /// Nothing before STARTTLS.
+    Required,
+    /// From the first octet.
+    Implicit,
+}
+
+/// `listener.*.auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// No AUTH.
+    Off,
+    /// Inside TLS.
+    Offered,
+    /// Inside TLS, and nothing without it.
+    Required,
+}
+
+/// One port.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The section's name.
+    pub name: String,
+    /// `preset`.
+    pub transport: Transport,
+    /// `bind`.
+    pub bind: Vec<SocketAddr>,
+    /// `tls`.
+    pub tls: TlsMode,
+    /// `auth`.
+    pub auth: AuthMode,
+    /// `relay` names users.
+    pub relay_users: bool,
+    /// `relay` names networks.
+    pub relay_networks: bool,
+    /// `message-size`.
+    pub message_size: u64,
+    /// `recipients`.
+    pub recipients: usize,
+    /// `messages`.
+    pub messages: u32,
+    /// `errors`.
+    pub errors: u32,
+    /// `command-timeout`.
+    pub command_timeout: Duration,
+    /// `data-timeout`.
+    pub data_timeout: Duration,
+    /// `connections`.
+    pub connections: usize,
+    /// `connections-per-address`.
+    pub connections_per_address: usize,
+    /// `plugins`; `None` for all of the chain.
+    pub plugins: Option<Vec<String>>,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate chain and key files. Empty: a self-signed pair is made in `data`/tls.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// Nothing below TLS 1.3.
+    pub only_1_3: bool,
+}
+
+/// `[users]`.
+#[derive(Clone, Debug)]
+pub struct Users {
+    /// `users.file`.
+    pub file: PathBuf,
+    /// What stands in it.
+    pub accounts: Vec<Account>,
+    /// Every mailbox: the accounts' and `users.mailboxes`.
+    pub mailboxes: Vec<String>,
+    /// `users.mail`.
+    pub mail: PathBuf,
+    /// `users.separator`.
+    pub separator: Option<char>,
+}
+
+/// The left side of a transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportKey {
+    /// This domain.
+    Domain(Domain),
+    /// Everything below this domain.
+    Below(Domain),
+    /// Everything.
+    All,
+}
+
+/// The right side of a transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Hosts that DNS names.
+    Mx,
+    /// One host.
+    Host(Host, u16),
+    /// LMTP.
+    Lmtp(SocketAddr),
+    /// Nowhere, with these words.
+    Fail(String),
+}
+
+/// `[queue]`.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// `durability = "sync"`.
+    pub sync: bool,
+    /// `lifetime`.
+    pub lifetime: Duration,
+    /// `notice-lifetime`.
+    pub notice_lifetime: Duration,
+    /// `retry-first`.
+    pub retry_first: Duration,
+    /// `retry-max`.
+    pub retry_max: Duration,
+    /// `delay-report`; `None` for never.
+    pub delay_report: Option<Duration>,
+    /// `messages`.
+    pub messages: u64,
+    /// `free-space`.
+    pub free_space: u64,
+}
+
+/// `[delivery]`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// `connections`.
+    pub connections: usize,
+    /// `connections-per-destination`.
+    pub connections_per_destination: usize,
+    /// `messages-per-connection`.
+    pub messages_per_connection: u32,
+    /// `recipients-per-message`.
+    pub recipients_per_message: usize,
+    /// `connect-timeout`.
+    pub connect_timeout: Duration,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// `servers`; empty for the system's.
+    pub servers: Vec<SocketAddr>,
+    /// `dnssec`.
+    pub dnssec: bool,
+    /// `timeout`.
+    pub timeout: Duration,
+}
+
+/// `[plugin.*]`.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// The section's name.
+    pub name: String,
+    /// The component.
+    pub path: PathBuf,
+    /// `on-fault`: `tempfail` or `pass`, if it was said.
+    pub on_fault: Option<&'static str>,
+    /// `grants`.
+    pub grants: Vec<String>,
+    /// `keys`.
+    pub keys: Vec<String>,
+    /// `isolation`.
+    pub isolation: &'static str,
+    /// `memory`.
+    pub memory: u64,
+    /// `cpu`.
+    pub cpu: Duration,
+    /// `time`.
+    pub time: Duration,
+    /// `message-time`.
+    pub message_time: Duration,
+    /// `[plugin.*.config]` as JSON.
+    pub config: String,
+}
+
+/// `[dkim.*]`.
+#[derive(Clone, Debug)]
+pub struct DkimKey {
+    /// The section's name.
+    pub name: String,
+    /// `domain`.
+    pub domain: Domain,
+    /// `selector`.
+    pub selector: String,
+    /// `algorithm = "ed25519"`, RSA otherwise.
+    pub ed25519: bool,
+    /// The key. If it is [`DkimKey::ours`], it may not be there yet.
+    pub file: PathBuf,
+    /// The file was not named: it is made on first start.
+    pub ours: bool,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `format`: `auto`, `text` or `json`.
+    pub format: &'static str,
+    /// `level`.
+    pub level: &'static str,
+}

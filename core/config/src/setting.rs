@@ -1,0 +1,369 @@
+//! Every setting, once: name, kind, default, what a reload does with it, Postfix's name for it, and what it means.
+//!
+//! The checks, the manual (`waypost help settings`), the example file and, one day, the importer are made from [`SETTINGS`]; there is no
+//! other list. A name with a `*` stands for a section that the operator names, such as `[listener.mx]`.
+
+/// What a setting's value must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Flag,
+    /// A whole number within bounds.
+    Count(u64, u64),
+    /// Octets: `50 MiB`, `512 KiB`, `1000`, within bounds.
+    Size(u64, u64),
+    /// A length of time: `90s`, `5m`, `4h`, `5d`, in seconds within bounds.
+    Span(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Any text.
+    Text,
+    /// A name in the sense of a file name, a user or a section: letters, digits, `.`, `-`, `_`.
+    Name,
+    /// A domain name.
+    Domain,
+    /// An address and port to listen on or to ask: `127.0.0.1:25`, `[::]:25`, `*:25`. The number is the port when none is given;
+    /// 0: a port must be given.
+    Socket(u16),
+    /// An address range: `192.0.2.0/24`, `2001:db8::/32`, `192.0.2.1`.
+    Network,
+    /// A file that must be there and be readable. Relative to the file that names it.
+    File,
+    /// A file or folder that need not be there yet.
+    Path,
+    /// Several of these; one alone may be written without brackets.
+    List(&'static Kind),
+    /// A section whose keys the operator chooses, each with one value or several of this kind.
+    Map(&'static Kind),
+    /// A section that is not ours to understand: a plugin's own settings.
+    Free,
+}
+
+/// What holds when a setting is not given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fallback {
+    /// It must be given.
+    Required,
+    /// This, as TOML.
+    Toml(&'static str),
+    /// What the listener's preset says: see [`PRESETS`].
+    Preset,
+    /// Nothing, or what these words say.
+    Absent(&'static str),
+}
+
+/// When a changed value takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// On SIGHUP, for sessions and deliveries that begin afterwards.
+    Live,
+    /// When the server is started again.
+    Restart,
+}
+
+/// A row.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Full name; `*` is a name of the operator's.
+    pub path: &'static str,
+    /// What it must be.
+    pub kind: Kind,
+    /// What it is otherwise.
+    pub default: Fallback,
+    /// When a change takes effect.
+    pub reload: Reload,
+    /// What Postfix calls it; empty if it has nothing like it.
+    pub postfix: &'static str,
+    /// What it means, in a sentence or two.
+    pub doc: &'static str,
+}
+
+impl Setting {
+    /// The last part of the name.
+    pub fn leaf(&self) -> &'static str {
+        self.path.rsplit('.').next().expect("rsplit gives at least one part")
+    }
+
+    /// The section: everything in front of the last dot.
+    pub fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+}
+
+const fn row(
+    path: &'static str,
+    kind: Kind,
+    default: Fallback,
+    reload: Reload,
+    postfix: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting { path, kind, default, reload, postfix, doc }
+}
+
+use Fallback::{Absent, Preset, Required, Toml};
+use Kind::{Count, Domain, Flag, Free, List, Map, Name, Network, Path, Size, Socket, Span, Text, Word};
+use Reload::{Live, Restart};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Every section that may have settings, with what it is for, in the order of the manual.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("", "The server itself."),
+    ("domains", "Whose mail this server takes."),
+    (
+        "listener.*",
+        "A port: `[listener.NAME]`, as many as you like. A preset says what the port is for, and any single setting below may then be changed for that port alone.",
+    ),
+    ("tls", "Certificates and TLS of the listeners."),
+    ("users", "Who has a mailbox here and may log in."),
+    ("aliases", "Names that lead elsewhere."),
+    (
+        "aliases.names",
+        "`name = \"target\"` or `name = [\"a\", \"b@example.com\"]`; `\"@example.com\"` catches all of a domain.",
+    ),
+    ("relay", "Who may send to anywhere without logging in."),
+    (
+        "transport",
+        "Where mail for a domain goes, instead of to the hosts that its MX records name. `\"example.com\" = \"smtp:relay.example.net:25\"`, `\".example.com\"` for what is below it, `\"*\"` for everything else. Targets: `mx`, `smtp:HOST[:PORT]`, `lmtp:ADDRESS:PORT`, `fail:WORDS`.",
+    ),
+    ("queue", "The queue on disk."),
+    ("delivery", "Mail going out."),
+    ("dns", "Questions to DNS."),
+    ("plugins", "The chain of plugins that judge every message."),
+    ("plugin.*", "One plugin: `[plugin.NAME]`, its limits and, in `[plugin.NAME.config]`, its own settings."),
+    (
+        "dkim.*",
+        "A key that signs mail: `[dkim.NAME]`. The key never enters a plugin; a plugin asks for signatures by this name.",
+    ),
+    ("admin", "The web page, API and metrics for those who run the server."),
+    ("log", "What is written to standard output."),
+];
+
+/// What the presets say about the settings whose default is [`Fallback::Preset`].
+pub const PRESETS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "mx",
+        &[("tls", "'opportunistic'"), ("auth", "'off'"), ("relay", "'networks'"), ("connections-per-address", "50")],
+    ),
+    (
+        "submission",
+        &[("tls", "'required'"), ("auth", "'required'"), ("relay", "'users'"), ("connections-per-address", "50")],
+    ),
+    (
+        "submissions",
+        &[("tls", "'implicit'"), ("auth", "'required'"), ("relay", "'users'"), ("connections-per-address", "50")],
+    ),
+    ("lmtp", &[("tls", "'none'"), ("auth", "'off'"), ("relay", "'nobody'"), ("connections-per-address", "1000")]),
+    (
+        "relay",
+        &[("tls", "'opportunistic'"), ("auth", "'off'"), ("relay", "'networks'"), ("connections-per-address", "1000")],
+    ),
+];
+
+/// The rows.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    row("hostname", Kind::Domain, Absent("the machine's name, if it has a dot"), Restart, "myhostname",
+        "The name this server greets with, says in EHLO, and writes into Received fields. Must be a full name, and its address record should lead here."),
+    row("data", Path, Toml("'/var/lib/waypost'"), Restart, "queue_directory",
+        "The folder that holds the queue, keys and, unless said otherwise, users and mail."),
+
+    row("domains.own", List(&Domain), Toml("[]"), Live, "mydestination, virtual_mailbox_domains",
+        "Domains whose mail ends here, in mailboxes."),
+    row("domains.relay", List(&Domain), Toml("[]"), Live, "relay_domains",
+        "Domains whose mail is taken from anybody and passed on (a backup MX, or a gateway in front of another server)."),
+
+    row("listener.*.preset", Word(&["mx", "submission", "submissions", "lmtp", "relay"]), Required, Restart, "master.cf",
+        "What the port is for. mx: mail from other hosts. submission: users, STARTTLS then login. submissions: the same inside TLS. lmtp: from another mail server. relay: hosts of your own."),
+    row("listener.*.bind", List(&Socket(0)), Required, Restart, "master.cf, inet_interfaces",
+        "Addresses and ports to listen on."),
+    row("listener.*.tls", Word(&["none", "opportunistic", "required", "implicit"]), Preset, Restart, "smtpd_tls_security_level, smtpd_tls_wrappermode",
+        "none: not offered. opportunistic: STARTTLS offered. required: nothing before STARTTLS. implicit: TLS from the first octet."),
+    row("listener.*.auth", Word(&["off", "offered", "required"]), Preset, Restart, "smtpd_sasl_auth_enable",
+        "Whether users may, or must, log in. Offered inside TLS only."),
+    row("listener.*.relay", Word(&["nobody", "users", "networks", "users-and-networks"]), Preset, Restart, "smtpd_relay_restrictions",
+        "Who may send to other people's domains: users who logged in, clients in `relay.networks`, both, or nobody."),
+    row("listener.*.message-size", Size(16 * KIB, 1024 * MIB), Toml("'50 MiB'"), Restart, "message_size_limit",
+        "Largest message taken; announced by SIZE."),
+    row("listener.*.recipients", Count(1, 50_000), Toml("1000"), Restart, "smtpd_recipient_limit",
+        "Recipients of one message; the next ones get 452."),
+    row("listener.*.messages", Count(1, 1_000_000), Toml("10000"), Restart, "",
+        "Messages in one session before it is closed."),
+    row("listener.*.errors", Count(1, 10_000), Toml("20"), Restart, "smtpd_hard_error_limit",
+        "Refused or unknown commands before a session is closed."),
+    row("listener.*.command-timeout", Span(1, HOUR), Toml("'5m'"), Restart, "smtpd_timeout",
+        "How long a client may take for its next command."),
+    row("listener.*.data-timeout", Span(1, HOUR), Toml("'3m'"), Restart, "smtpd_timeout",
+        "How long a client may pause inside a message."),
+    row("listener.*.connections", Count(1, 1_000_000), Toml("20000"), Restart, "default_process_limit",
+        "Sessions at the same time on this listener; further clients get 421."),
+    row("listener.*.connections-per-address", Count(1, 1_000_000), Preset, Restart, "smtpd_client_connection_count_limit",
+        "Sessions at the same time from one IPv4 address or IPv6 /64 network."),
+    row("listener.*.plugins", List(&Name), Absent("all of `plugins.chain`"), Restart, "smtpd_milters",
+        "The plugins asked on this port, in the order of `plugins.chain`. `[]` asks none."),
+
+    row("tls.certificate", List(&Kind::File), Absent("a self-signed one is made in `data`/tls"), Live, "smtpd_tls_cert_file, smtpd_tls_chain_files",
+        "Certificate chains in PEM, the server's own certificate first. Several: the client's SNI chooses. Read again when the server reloads."),
+    row("tls.key", List(&Kind::File), Absent("made with the certificate"), Live, "smtpd_tls_key_file",
+        "Private keys in PEM, in the order of `tls.certificate`."),
+    row("tls.version-min", Word(&["1.2", "1.3"]), Toml("'1.2'"), Live, "smtpd_tls_protocols",
+        "Lowest version of TLS that clients may use."),
+
+    row("users.file", Path, Absent("`data`/users"), Live, "smtpd_sasl_path",
+        "One user a line, `name:$argon2id$…`, written by `waypost user add`. Each has a mailbox. `name` is the local part, at every domain of `domains.own`."),
+    row("users.mailboxes", List(&Name), Toml("[]"), Live, "virtual_mailbox_maps",
+        "Further mailboxes whose owners do not log in here."),
+    row("users.mail", Path, Absent("`data`/mail"), Restart, "virtual_mailbox_base",
+        "The folder that holds a Maildir for each mailbox."),
+    row("users.separator", Text, Toml("'+'"), Live, "recipient_delimiter",
+        "`alice+shop@…` goes to `alice`. Empty: not."),
+
+    row("aliases.files", List(&Kind::File), Toml("[]"), Live, "alias_maps, virtual_alias_maps",
+        "Files in the format of aliases(5): `name: target, target`."),
+    row("aliases.names", Map(&Text), Toml("{}"), Live, "alias_maps, virtual_alias_maps",
+        "Aliases written here."),
+
+    row("relay.networks", List(&Network), Toml("[]"), Live, "mynetworks",
+        "Clients that may send to anywhere. Never the whole Internet."),
+
+    row("transport", Map(&Text), Toml("{}"), Live, "transport_maps, relayhost",
+        "A map from domain to target."),
+
+    row("queue.durability", Word(&["sync", "os"]), Toml("'sync'"), Restart, "",
+        "sync: a message is on disk before its 250. os: the operating system writes it soon; a power cut loses mail that was acknowledged. Only for tests and mail that may be lost."),
+    row("queue.lifetime", Span(MINUTE, 90 * DAY), Toml("'5d'"), Live, "maximal_queue_lifetime",
+        "How long a message is tried before it is returned to its sender."),
+    row("queue.notice-lifetime", Span(MINUTE, 90 * DAY), Toml("'1d'"), Live, "bounce_queue_lifetime",
+        "The same for our own reports to senders."),
+    row("queue.retry-first", Span(1, DAY), Toml("'5m'"), Live, "minimal_backoff_time",
+        "The pause after a first failed attempt. It doubles from attempt to attempt."),
+    row("queue.retry-max", Span(1, 7 * DAY), Toml("'4h'"), Live, "maximal_backoff_time",
+        "The longest pause between attempts."),
+    row("queue.delay-report", Span(0, 30 * DAY), Toml("'4h'"), Live, "delay_warning_time",
+        "When a sender is told, once, that a message is late. 0: never."),
+    row("queue.messages", Count(100, 1_000_000_000), Toml("10000000"), Restart, "",
+        "Messages in the queue before new ones are refused with 452."),
+    row("queue.free-space", Size(0, 1024 * 1024 * MIB), Toml("'256 MiB'"), Restart, "queue_minfree",
+        "Disk space that new mail never takes: below it new mail is refused with 452, and what is there is still delivered."),
+
+    row("delivery.connections", Count(1, 100_000), Toml("1000"), Restart, "default_process_limit",
+        "Deliveries at the same time, in all."),
+    row("delivery.connections-per-destination", Count(1, 10_000), Toml("20"), Live, "default_destination_concurrency_limit",
+        "Connections at the same time to one destination."),
+    row("delivery.messages-per-connection", Count(1, 1_000_000), Toml("1000"), Live, "smtp_connection_reuse_count_limit",
+        "Messages sent over one connection before a new one is opened."),
+    row("delivery.recipients-per-message", Count(1, 10_000), Toml("100"), Live, "default_destination_recipient_limit",
+        "Recipients in one transaction."),
+    row("delivery.connect-timeout", Span(1, HOUR), Toml("'30s'"), Live, "smtp_connect_timeout",
+        "How long to wait for a host to answer."),
+
+    row("dns.servers", List(&Socket(53)), Toml("[]"), Restart, "/etc/resolv.conf",
+        "Resolvers to ask. Empty: those of /etc/resolv.conf."),
+    row("dns.dnssec", Flag, Toml("true"), Restart, "smtp_dns_support_level",
+        "Validate answers. Needed for DANE."),
+    row("dns.timeout", Span(1, MINUTE), Toml("'5s'"), Restart, "",
+        "How long to wait for one answer."),
+
+    row("plugins.chain", List(&Name), Toml("[]"), Live, "smtpd_milters",
+        "The plugins, in the order in which they are asked at every stage."),
+    row("plugins.folders", List(&Path), Absent("`data`/plugins, then beside the program"), Live, "",
+        "Where plugins are looked for."),
+
+    row("plugin.*.path", Kind::File, Absent("`waypost_plugin_NAME.wasm` or `NAME.wasm` in `plugins.folders`"), Live, "",
+        "The component."),
+    row("plugin.*.on-fault", Word(&["tempfail", "pass"]), Absent("what the plugin asks for, else tempfail"), Live, "milter_default_action",
+        "When the plugin fails or runs out of a limit. tempfail: the client is told to come back. pass: as if the plugin had not been asked."),
+    row("plugin.*.grants", List(&Word(&["dns", "tables", "kv", "crypto", "http", "rewrite"])), Toml("[]"), Live, "",
+        "What the plugin may do beyond looking at the message. Nothing is granted by itself."),
+    row("plugin.*.keys", List(&Name), Toml("[]"), Live, "",
+        "The keys of `[dkim.*]` that the plugin may ask signatures from."),
+    row("plugin.*.isolation", Word(&["transaction", "connection", "pooled"]), Toml("'transaction'"), Live, "",
+        "transaction: a fresh instance for each message, nothing can leak. pooled: instances are used again, which is faster; for plugins that you trust."),
+    row("plugin.*.memory", Size(MIB, 1024 * MIB), Toml("'32 MiB'"), Live, "",
+        "Memory of one instance."),
+    row("plugin.*.cpu", Span(0, MINUTE), Toml("'10ms'"), Live, "",
+        "Computing time of one call."),
+    row("plugin.*.time", Span(0, 10 * MINUTE), Toml("'5s'"), Live, "milter_command_timeout",
+        "Time of one call, waiting included, up to RCPT."),
+    row("plugin.*.message-time", Span(0, 10 * MINUTE), Toml("'30s'"), Live, "milter_content_timeout",
+        "The same once the message is there."),
+    row("plugin.*.config", Free, Toml("{}"), Live, "",
+        "The plugin's own settings; see its README."),
+
+    row("dkim.*.domain", Kind::Domain, Required, Live, "OpenDKIM Domain",
+        "The domain that signs: `d=`."),
+    row("dkim.*.selector", Name, Required, Live, "OpenDKIM Selector",
+        "The selector: `s=`. The public key belongs into DNS at `SELECTOR._domainkey.DOMAIN`."),
+    row("dkim.*.algorithm", Word(&["rsa", "ed25519"]), Toml("'rsa'"), Live, "OpenDKIM SignatureAlgorithm",
+        "Which kind of key this is."),
+    row("dkim.*.file", Kind::File, Absent("`data`/dkim/NAME.pem, made on first start"), Live, "OpenDKIM KeyFile",
+        "The private key: PKCS#8 in PEM."),
+
+    row("admin.bind", List(&Socket(0)), Toml("['127.0.0.1:8025']"), Restart, "",
+        "Where the admin page listens. Changes need the token in `data`/admin-token; reading does not, so keep it on loopback."),
+
+    row("log.format", Word(&["auto", "text", "json"]), Toml("'auto'"), Restart, "maillog_file",
+        "auto: text on a terminal, JSON otherwise."),
+    row("log.level", Word(&["error", "warn", "info", "debug", "trace"]), Toml("'info'"), Live, "debug_peer_level",
+        "The least important lines that are written. info tells everything about mail."),
+
+    row("shutdown-time", Span(0, HOUR), Toml("'30s'"), Live, "",
+        "How long SIGTERM waits for sessions and deliveries under way."),
+];
+
+/// The row of a setting's pattern or full name.
+pub fn find(path: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| matches(setting.path, path))
+}
+
+/// Whether a pattern such as `listener.*.tls` stands for this name.
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+    let (mut patterns, mut parts) = (pattern.split('.'), path.split('.'));
+    loop {
+        match (patterns.next(), parts.next()) {
+            (None, None) => return true,
+            (Some(p), Some(part)) if p == "*" || p == part => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_fit_for_the_manual() {
+        for setting in SETTINGS {
+            assert!(setting.doc.ends_with('.'), "{}: the doc is a sentence", setting.path);
+            assert!(SECTIONS.iter().any(|(name, _)| *name == setting.section()), "{}: no such section", setting.path);
+            assert_eq!(SETTINGS.iter().filter(|other| other.path == setting.path).count(), 1, "{} twice", setting.path);
+        }
+    }
+
+    #[test]
+    fn every_preset_says_everything_that_is_left_to_it() {
+        for (preset, says) in PRESETS {
+            for setting in SETTINGS.iter().filter(|setting| setting.default == Preset) {
+                assert!(
+                    says.iter().any(|(leaf, _)| *leaf == setting.leaf()),
+                    "{preset} is silent about {}",
+                    setting.path
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn stars_stand_for_one_name() {
+        assert!(matches("listener.*.tls", "listener.mx.tls"));
+        assert!(!matches("listener.*.tls", "listener.mx.auth"));
+        assert!(!matches("listener.*", "listener.mx.tls"));
+        assert_eq!(find("listener.mx.tls").map(Setting::leaf), Some("tls"));
+    }
+}

@@ -1,0 +1,195 @@
+//! The configuration as its readers meet it: a text, and what is said about it.
+
+use std::path::PathBuf;
+
+use crate::model::{AuthMode, TlsMode};
+use crate::{Config, Mistakes, Source, Surroundings, load, manual};
+
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        Desk { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("make the folder");
+        std::fs::write(&path, text).expect("write the file");
+        path
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let folder = self.folder.path().to_path_buf();
+        Surroundings { plugin_folders: vec![folder.join("built")], folder, hostname: Some("mx.example.net".into()) }
+    }
+
+    fn load(&self, text: &str, overrides: &[&str]) -> Result<Config, Mistakes> {
+        let file = self.write("w.toml", text);
+        let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+        load(&Source::File(file), &overrides, &self.surroundings())
+    }
+}
+
+/// The smallest useful file.
+const SMALL: &str = "[listener.mx]\npreset = \"mx\"\nbind = \"127.0.0.1:2525\"\n";
+
+/// The mistakes of a text, without the folder in front.
+fn mistakes(text: &str, overrides: &[&str]) -> String {
+    let desk = Desk::new();
+    let told = desk.load(text, overrides).expect_err("there are mistakes").to_string();
+    told.replace(&format!("{}/", desk.folder.path().display()), "")
+}
+
+#[test]
+fn a_small_file_is_enough() {
+    let config = Desk::new().load(SMALL, &[]).expect("no mistakes");
+    assert_eq!(config.hostname.as_str(), "mx.example.net");
+    let mx = &config.listeners[0];
+    assert_eq!((mx.tls, mx.auth, mx.relay_users), (TlsMode::Opportunistic, AuthMode::Off, false));
+    assert!(config.queue.sync);
+}
+
+#[test]
+fn a_port_may_differ_from_its_preset_in_one_setting_alone() {
+    let text = "[listener.s]\npreset = \"submission\"\nbind = \"*:587\"\nmessage-size = \"100 MiB\"\n";
+    let config = Desk::new().load(text, &[]).expect("no mistakes");
+    let s = &config.listeners[0];
+    assert_eq!((s.tls, s.auth, s.relay_users), (TlsMode::Required, AuthMode::Required, true));
+    assert_eq!((s.message_size, s.bind.len()), (100 << 20, 2));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_lines() {
+    let told = mistakes(
+        "hostnmae = \"x\"\n[listener.mx]\npreset = \"mxx\"\nbind = \"127.0.0.1\"\nlifetime = \"5d\"\n[queue]\nretry-max = 7\n[tls]\ncertificate = \"gone.pem\"\n",
+        &["log.level=loud"],
+    );
+    let expected = "\
+w.toml:1:1: unknown setting `hostnmae`
+    did you mean `hostname`?
+w.toml:3:10: `listener.mx.preset` cannot be \"mxx\"
+    did you mean \"mx\"? The choices are mx, submission, submissions, lmtp, relay
+w.toml:4:8: `listener.mx.bind` cannot be \"127.0.0.1\"
+    write an address with a port: \"127.0.0.1:25\", \"[::1]:25\", or \"*:25\" for all
+w.toml:5:1: unknown setting `listener.mx.lifetime`
+    `lifetime` belongs into [queue]
+w.toml:7:13: `queue.retry-max` cannot be 7
+    write a time such as \"90s\", \"5m\", \"4h\" or \"5d\", 1s to 7d
+w.toml:9:15: `tls.certificate`: cannot read gone.pem: no such file or directory
+    correct the path (it is relative to the file that names it), or the file's owner and mode
+--set log.level=loud: `log.level` cannot be \"loud\"
+    the choices are error, warn, info, debug, trace
+7 mistakes";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn postfix_names_lead_to_ours() {
+    let told = mistakes(&format!("message_size_limit = 5\n{SMALL}"), &[]);
+    assert!(told.contains("what Postfix calls message_size_limit is `listener.NAME.message-size` here"), "{told}");
+}
+
+#[test]
+fn what_does_not_go_together_is_told() {
+    for (text, problem) in [
+        (
+            "[listener.a]\npreset=\"submission\"\nbind=\"127.0.0.1:1\"\ntls=\"none\"",
+            "passwords would cross the network",
+        ),
+        ("[listener.a]\npreset=\"submission\"\nbind=\"127.0.0.1:1\"\nauth=\"off\"", "nobody can log in"),
+        ("[listener.a]\npreset=\"relay\"\nbind=\"127.0.0.1:1\"", "there are none"),
+        ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:8025\"", "`admin.bind`"),
+        ("[domains]\nown=\"a.test\"\nrelay=\"A.test\"", "stands in `domains.own` and in `domains.relay`"),
+        ("[relay]\nnetworks=\"0.0.0.0/0\"", "open relay"),
+        ("[relay]\nnetworks=\"192.0.2.1/24\"", "write 192.0.2.0/24"),
+        ("[queue]\nretry-first=\"1d\"", "longer than"),
+        ("[aliases.names]\nroot=\"alcie\"\n[users]\nmailboxes=[\"alice\"]", "did you mean `alice`"),
+        ("[aliases.names]\nroot=\"|/bin/sh\"", "run no programs"),
+        ("[transport]\n\"*\"=\"smpt:x\"", "is no target"),
+        ("[transport]\n\"a b\"=\"mx\"", "is no domain"),
+        ("[plugins]\nchain=\"nope\"", "no waypost_plugin_nope.wasm or nope.wasm"),
+        ("[plugin.x]\nkeys=\"k\"", "there is no [dkim.k]"),
+        ("[listener.b]\npreset=\"mx\"\nbind=\"127.0.0.1:2525\"", "stands in `listener.mx.bind`"),
+        ("[listener.b]\nbind=\"127.0.0.1:1\"", "`listener.b.preset` is missing"),
+        (
+            "[dkim.a]\ndomain=\"a.test\"\nselector=\"s\"\n[dkim.b]\ndomain=\"a.test\"\nselector=\"s\"",
+            "selector of its own",
+        ),
+        ("[users]\nfile=\"gone\"", "cannot read gone"),
+        ("queue = 3", "begin it with a line [queue]"),
+        ("hostname = \"short\"", "is no full name"),
+        ("hostname = 3", "write a domain"),
+        ("[users]\nseparator = \"++\"", "longer than one"),
+    ] {
+        let top_first = if text.starts_with('[') { format!("{SMALL}{text}") } else { format!("{text}\n{SMALL}") };
+        let told = mistakes(&top_first, &[]);
+        assert!(told.contains(problem), "{text}\n{told}");
+        assert!(told.ends_with("1 mistake") || text.starts_with("[listener.b]"), "{text}\n{told}");
+    }
+}
+
+#[test]
+fn tables_are_read_with_their_lines() {
+    let desk = Desk::new();
+    desk.write("aliases", "root: alice\nwebmaster: nobody\n");
+    desk.write("users", "alice:$argon2id$x\nbob:secret\n");
+    let text = format!("{SMALL}[aliases]\nfiles = \"aliases\"\n[users]\nfile = \"users\"\n");
+    let told = desk.load(&text, &[]).expect_err("two").to_string();
+    assert!(told.contains("aliases:2:1: the alias `webmaster` leads to `nobody`"), "{told}");
+    assert!(told.contains("users:2:1: the password of `bob` is no argon2id hash"), "{told}");
+    assert!(told.ends_with("2 mistakes"), "{told}");
+}
+
+#[test]
+fn the_demo_has_no_mistakes_and_its_ports_can_be_moved() {
+    let desk = Desk::new();
+    for plugin in ["whitelist", "dns_lists", "spam_score", "dkim_sign"] {
+        desk.write(&format!("built/waypost_plugin_{plugin}.wasm"), "");
+    }
+    desk.write("waypost-data/users", "alice:$argon2id$x\nbob:$argon2id$y\n");
+    let moved =
+        ["listener.mx.bind=127.0.0.1:3525".to_string(), "plugin.whitelist.config.allow=[\"192.0.2.1\"]".to_string()];
+    let config = load(&Source::Demo, &moved, &desk.surroundings()).expect("no mistakes");
+    assert_eq!(config.listeners[0].bind, ["127.0.0.1:3525".parse().unwrap()]);
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.plugins.len(), 4);
+    assert_eq!(config.plugins[0].config, r#"{"allow":["192.0.2.1"]}"#);
+    assert!(config.dkim.iter().all(|key| key.ours));
+    assert_eq!(config.users.mail, desk.folder.path().join("waypost-data/mail"));
+}
+
+#[test]
+fn the_example_has_no_mistakes() {
+    let config = Desk::new().load(&manual::example(), &[]).expect("no mistakes");
+    assert_eq!(config.listeners.len(), 3);
+}
+
+#[test]
+fn a_reload_tells_what_has_to_wait() {
+    let desk = Desk::new();
+    let old = desk.load(SMALL, &[]).expect("no mistakes");
+    let new = desk.load(SMALL, &["listener.mx.bind=127.0.0.1:3525", "queue.lifetime=3d"]).expect("no mistakes");
+    assert_eq!(new.needs_restart(&old), ["listener.mx.bind"]);
+}
+
+#[test]
+fn no_text_makes_the_reader_fall_over() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let pieces = [
+        "[", "]", "listener", ".", "mx", "=", "\"", "\n", "5d", "{", "}", "é", "'", "bind", "#", ",", "\u{0}",
+        "plugin", "1e400", "true",
+    ];
+    for _ in 0..500 {
+        let mut text = String::new();
+        for _ in 0..12 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            text.push_str(pieces[(state % pieces.len() as u64) as usize]);
+        }
+        let _ = Desk::new().load(&text, &[&text]);
+    }
+}

@@ -54,6 +54,7 @@ pub mod bindings;
 mod export;
 pub mod facts;
 pub mod host;
+pub mod mailbox;
 pub mod networks;
 mod plugin;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,0 +1,126 @@
+//! Events as log lines: one line for each event that an administrator greps for. Field names are an interface: they do not change.
+
+use tracing::field::{debug, display};
+use tracing::{debug as at_debug, error, info, trace, warn};
+use waypost_types::{Event, Opinion};
+
+/// Writes the line of an event, if its level is wanted.
+pub(super) fn write(event: &Event<'_>) {
+    match *event {
+        Event::Connected { session, transport, peer, local } => {
+            info!(event = "connected", session = %session, port = transport.word(), peer = %peer, local = %local);
+        }
+        Event::TurnedAway { peer, reply, limit } => {
+            warn!(event = "turned_away", peer = %peer, limit, reply = %reply);
+        }
+        Event::TlsStarted { session, tls } => {
+            info!(
+                event = "tls",
+                session = %session,
+                version = tls.version,
+                cipher = tls.cipher.as_str(),
+                server_name = tls.server_name.as_deref(),
+                resumed = tls.resumed,
+            );
+        }
+        Event::TlsFailed { session, error } => warn!(event = "tls_failed", session = %session, error),
+        Event::Authenticated { session, mechanism, user } => {
+            info!(event = "authenticated", session = %session, mechanism, user);
+        }
+        Event::AuthenticationFailed { session, mechanism, user, peer } => {
+            warn!(event = "authentication_failed", session = %session, mechanism, user, peer = %peer);
+        }
+        Event::Rejected { session, stage, reply, by, peer, sender, recipient } => {
+            info!(
+                event = "rejected",
+                session = %session,
+                stage = stage.word(),
+                reply = %reply,
+                by,
+                peer = %peer,
+                from = sender.map(display),
+                recipient = recipient.map(display),
+            );
+        }
+        Event::Accepted { session, id, sender, recipients, size, message_id, opinions } => {
+            let why = (!opinions.is_empty()).then(|| Why(opinions));
+            info!(
+                event = "accepted",
+                session = %session,
+                id = %id,
+                from = %sender,
+                recipients,
+                size,
+                message_id,
+                why = why.as_ref().map(display),
+            );
+        }
+        Event::Discarded { session, by } => info!(event = "discarded", session = %session, by),
+        Event::Disconnected { session, reason, messages, duration } => {
+            info!(event = "disconnected", session = %session, reason, messages, seconds = duration.as_secs_f32());
+        }
+        Event::LimitReached { session, limit } => warn!(event = "limit", session = %session, limit),
+        Event::PluginFault { session, plugin, stage, error, policy } => {
+            warn!(event = "plugin_fault", session = session.map(display), plugin, stage = stage.word(), error, policy);
+        }
+        Event::PluginBreaker { plugin, state } => warn!(event = "plugin_breaker", plugin, state),
+        Event::PluginLog { session, plugin, level, message } => plugin_line(session.map(display), plugin, level, message),
+        ref other => write_queue(other),
+    }
+}
+
+/// The queue's events, and the program's own.
+fn write_queue(event: &Event<'_>) {
+    match *event {
+        Event::Attempted { id, recipient, outcome, target, security, attempt, age, retry_in } => {
+            info!(
+                event = "attempted",
+                id = %id,
+                recipient = %recipient,
+                outcome = outcome.word(),
+                target,
+                tls = security,
+                reply = outcome.reply().map(display),
+                attempt,
+                age = age.as_secs_f32(),
+                retry_in = retry_in.map(|span| span.as_secs()),
+            );
+        }
+        Event::Removed { id, age } => info!(event = "removed", id = %id, age = age.as_secs_f32()),
+        Event::Noticed { id, about, kind, to } => {
+            info!(event = "noticed", id = %id, about = %about, kind, to = %to);
+        }
+        Event::StoreFailed { error } => error!(event = "store_failed", error),
+        Event::EntryCorrupt { id, error } => error!(event = "entry_corrupt", id = id.map(display), error),
+        Event::Notice { level, message } => match level {
+            "error" => error!(event = "notice", message),
+            "warn" => warn!(event = "notice", message),
+            _ => info!(event = "notice", message),
+        },
+        // An event without words of its own yet still says what it is.
+        ref other => info!(event = "other", what = debug(other)),
+    }
+}
+
+fn plugin_line(session: Option<impl tracing::Value>, plugin: &str, level: &str, message: &str) {
+    match level {
+        "error" => error!(event = "plugin", session, plugin, message),
+        "warn" => warn!(event = "plugin", session, plugin, message),
+        "debug" => at_debug!(event = "plugin", session, plugin, message),
+        "trace" => trace!(event = "plugin", session, plugin, message),
+        _ => info!(event = "plugin", session, plugin, message),
+    }
+}
+
+/// The *why* of a message: `whitelist@rcpt=pass(2µs) spam-score@message=pass(41µs)`.
+struct Why<'a>(&'a [Opinion]);
+
+impl std::fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, opinion) in self.0.iter().enumerate() {
+            let blank = if index == 0 { "" } else { " " };
+            write!(f, "{blank}{}@{}={}({}µs)", opinion.plugin, opinion.stage.word(), opinion.verdict, opinion.micros)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,470 @@
+//! The courier: takes claims, groups their recipients by next hop, claims what is due, settles, drains.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+use waypost_queue::dsn::Reason;
+use waypost_queue::schedule::Feedback;
+use waypost_queue::{Claim, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
+use waypost_resolve::{Hop, Plan};
+use waypost_route::NextHop;
+use waypost_types::{Enhanced, Event, Outcome, Reply, Security, Timestamp};
+
+use crate::chance::{self, Dice};
+use crate::desk::{Desk, Errand, Lane, Next, Parcel, Todo, Way};
+use crate::held::{Count, Held, News};
+use crate::notice;
+use crate::options::{Options, Services};
+use crate::plan::Plans;
+use crate::remote::{Broken, carrier};
+use crate::verdict::Taken;
+
+/// Mail going out. Cheap to clone.
+#[derive(Clone)]
+pub struct Courier {
+    shared: Arc<Shared>,
+}
+
+/// What one destination looks like now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// A provider's name, or `local`.
+    pub destination: String,
+    /// Transactions waiting.
+    pub waiting: usize,
+    /// Transactions running.
+    pub running: u32,
+    /// How many may run.
+    pub window: u32,
+    /// Left alone until then.
+    pub dead_until: Option<Instant>,
+}
+
+/// What all tasks share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) services: Services,
+    pub(crate) dice: Dice,
+    pub(crate) broken: Broken,
+    plans: Plans,
+    desk: Mutex<Desk>,
+    count: Arc<Count>,
+    /// Something may be due sooner than the claiming task thinks.
+    wake: Notify,
+    draining: AtomicBool,
+    /// The store takes no writes any more.
+    store_failed: AtomicBool,
+}
+
+/// RFC 5321 §4.5.3.2 added up.
+const LEASE_MIN: Duration = Duration::from_secs(1800);
+/// Claims asked for at once.
+const CLAIMS_AT_ONCE: usize = 256;
+/// How long the claiming task sleeps at most: another writer, or an operator, may have made something due.
+const NAP_MAX: Duration = Duration::from_secs(5);
+/// And at least, when the store has nothing although it says that something is due.
+const NAP_MIN: Duration = Duration::from_millis(20);
+
+impl Courier {
+    /// Starts carrying. Must be called inside a tokio runtime.
+    pub fn start(options: Options, services: Services) -> Courier {
+        assert!(options.lease >= LEASE_MIN, "a claim must outlast the longest attempt: half an hour at least");
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(Desk::new(options.schedule, options.idle_connections_max)),
+            options,
+            services,
+            dice: Dice::default(),
+            broken: Broken::default(),
+            plans: Plans::default(),
+            count: Arc::default(),
+            wake: Notify::new(),
+            draining: AtomicBool::new(false),
+            store_failed: AtomicBool::new(false),
+        });
+        tokio::spawn(claim_what_is_due(shared.clone()));
+        Courier { shared }
+    }
+
+    /// Looks at the queue now: something may have become due by an operator's word.
+    pub fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// Forgets plans that were made, so that a changed table or DNS counts from the next attempt on.
+    pub fn forget_plans(&self) {
+        self.shared.plans.clear();
+    }
+
+    /// Claims in hand: waiting, running or being settled.
+    pub fn in_hand(&self) -> usize {
+        self.shared.count.now()
+    }
+
+    /// The destinations that are remembered.
+    pub fn glances(&self) -> Vec<Glance> {
+        let glances = self.shared.desk().glances();
+        let named = |lane| match lane {
+            Lane::Mailboxes => "local".to_string(),
+            Lane::Provider(name) => name.to_string(),
+        };
+        glances
+            .into_iter()
+            .map(|it| Glance {
+                destination: named(it.destination),
+                waiting: it.waiting,
+                running: it.running,
+                window: it.window,
+                dead_until: it.dead_until,
+            })
+            .collect()
+    }
+
+    /// An orderly end: nothing new begins, what waits is given back, what runs has [`Options::drain_max`] to end. True if all of it did;
+    /// what did not stays claimed until its lease is over or the store is opened anew.
+    pub async fn shutdown(&self) -> bool {
+        let shared = &self.shared;
+        shared.draining.store(true, Ordering::SeqCst);
+        shared.wake.notify_one();
+        let todo = shared.desk().close(Instant::now());
+        shared.carry_out(todo);
+        let deadline = tokio::time::Instant::now() + shared.options.drain_max;
+        loop {
+            let changed = shared.count.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if shared.count.now() == 0 {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return shared.count.now() == 0;
+            }
+        }
+    }
+}
+
+impl Handoff for Courier {
+    fn offer(&self, claim: Claim) {
+        let shared = &self.shared;
+        if shared.is_closed() || shared.count.now() >= shared.options.claims_max {
+            return shared.release(claim);
+        }
+        let age = chance::now().since(claim.entry.accepted);
+        let lease_end = Instant::now() + FRESH_LEASE.saturating_sub(age);
+        shared.take(claim, lease_end);
+    }
+}
+
+/// Claims entries when they are due and there is room, and lets time pass for the schedule.
+async fn claim_what_is_due(shared: Arc<Shared>) {
+    while !shared.draining.load(Ordering::SeqCst) {
+        let nap = match shared.claim_some().await {
+            Ok(Some(nap)) => nap,
+            Ok(None) => {
+                // There is more where this came from.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Err(error) => {
+                shared.complain(&format!("cannot claim what is due: {error}"));
+                NAP_MAX
+            }
+        };
+        let nap = shared.desk().timeout().map_or(nap, |at| nap.min(at.saturating_duration_since(Instant::now())));
+        let changed = shared.count.changed.notified();
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = changed, if shared.room() == 0 => {}
+            () = tokio::time::sleep(nap) => {}
+        }
+        let todo = shared.desk().tick(Instant::now());
+        shared.carry_out(todo);
+    }
+}
+
+impl Shared {
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) || self.store_failed.load(Ordering::Relaxed)
+    }
+
+    fn room(&self) -> usize {
+        let claims = self.options.claims_max.saturating_sub(self.count.now());
+        if self.store_failed.load(Ordering::Relaxed) { 0 } else { claims.min(self.desk().room()).min(CLAIMS_AT_ONCE) }
+    }
+
+    /// How long to sleep; `None`: not at all.
+    async fn claim_some(self: &Arc<Self>) -> Result<Option<Duration>, StoreError> {
+        let room = self.room();
+        if room == 0 {
+            return Ok(Some(NAP_MAX));
+        }
+        let store = &self.services.store;
+        // The lease begins before it is asked for, so that ours is never longer than the store's.
+        let (now, lease_end) = (chance::now(), Instant::now() + self.options.lease);
+        let claims = store.claim(now, self.options.lease, room as u32).await?;
+        let full = claims.len() == room;
+        for claim in claims {
+            match self.draining.load(Ordering::Relaxed) {
+                true => self.release(claim),
+                false => self.take(claim, lease_end),
+            }
+        }
+        if full {
+            return Ok(None);
+        }
+        let next = store.next_due().await?;
+        Ok(Some(next.map_or(NAP_MAX, |due| due.since(chance::now()).clamp(NAP_MIN, NAP_MAX))))
+    }
+
+    /// Takes a claim: its pending recipients go their ways.
+    fn take(self: &Arc<Self>, claim: Claim, lease_end: Instant) {
+        let groups = self.group(&claim.entry, chance::now());
+        if groups.is_empty() {
+            return self.release(claim);
+        }
+        let held = Held::new(claim, groups.len(), lease_end, &self.count);
+        let now = Instant::now();
+        let mut errands = Vec::with_capacity(groups.len());
+        for (next_hop, recipients) in groups {
+            match self.way(next_hop, now) {
+                Ok(Ok(way)) => errands.push(Errand { held: held.clone(), recipients, way }),
+                Ok(Err(reply)) => self.fail(&held, &recipients, &reply, "none"),
+                Err(next_hop) => drop(tokio::spawn(self.clone().ask(held.clone(), recipients, next_hop))),
+            }
+        }
+        self.put(errands);
+    }
+
+    /// Who is due, by next hop.
+    fn group(&self, entry: &Entry, now: Timestamp) -> Vec<(NextHop, Vec<u32>)> {
+        let due = |delivery: &waypost_queue::Delivery| delivery.is_pending() && delivery.due <= now;
+        if entry.held.is_some() {
+            return Vec::new();
+        }
+        let route = |at: usize| (self.services.route)(&entry.recipients[at].recipient.address);
+        if let [only] = entry.recipients.as_slice() {
+            return if due(only) { vec![(route(0), vec![0])] } else { Vec::new() };
+        }
+        let mut groups: HashMap<NextHop, Vec<u32>, ahash::RandomState> = HashMap::default();
+        for at in (0..entry.recipients.len()).filter(|at| due(&entry.recipients[*at])) {
+            groups.entry(route(at)).or_default().push(at as u32);
+        }
+        groups.into_iter().collect()
+    }
+
+    /// How a next hop is reached, as far as that is known without asking; the next hop itself otherwise.
+    fn way(&self, next_hop: NextHop, now: Instant) -> Result<Result<Way, Reply>, NextHop> {
+        match next_hop {
+            NextHop::Mailbox(mailbox) => Ok(Ok(Way::Mailbox(mailbox))),
+            NextHop::Fail(text) => Ok(Err(Reply::new(550, Enhanced(5, 0, 0), text.into_string()))),
+            NextHop::Lmtp(address) => {
+                let hop = Hop {
+                    host: address.ip().to_string(),
+                    addresses: vec![address.ip()],
+                    port: address.port(),
+                    security: Security::Plain,
+                };
+                Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider: format!("lmtp:{address}").into() }))))
+            }
+            next_hop => self.plans.recent(&next_hop, now).map(|plan| Ok(Way::Smtp(plan))).ok_or(next_hop),
+        }
+    }
+
+    /// Asks the planner, then goes on.
+    async fn ask(self: Arc<Self>, held: Arc<Held>, recipients: Vec<u32>, next_hop: NextHop) {
+        match self.services.planner.plan(&next_hop).await {
+            Ok(plan) => {
+                assert!(!plan.hops.is_empty(), "a plan has hosts");
+                let plan = Arc::new(plan);
+                self.plans.keep(next_hop, plan.clone(), Instant::now());
+                self.put([Errand { held, recipients, way: Way::Smtp(plan) }]);
+            }
+            Err(reply) => {
+                let target = match &next_hop {
+                    NextHop::Mx(domain) => domain.to_string(),
+                    NextHop::Host(host, _) => host.to_string(),
+                    other => format!("{other:?}"),
+                };
+                self.fail(&held, &recipients, &reply, &target);
+            }
+        }
+    }
+
+    fn fail(self: &Arc<Self>, held: &Arc<Held>, recipients: &[u32], reply: &Reply, target: &str) {
+        let bench = self.bench(held.entry());
+        let judge = |index: &u32| bench.judge(*index, reply.clone(), Taken::Relayed, target, false);
+        let news = recipients.iter().map(judge).collect();
+        self.hand_in(held, news, "none");
+    }
+
+    fn put(self: &Arc<Self>, errands: impl IntoIterator<Item = Errand>) {
+        self.with_desk(|desk| ((), desk.put(Instant::now(), errands)));
+    }
+
+    /// A transaction is over.
+    pub(crate) fn end(
+        self: &Arc<Self>,
+        lane: &Lane,
+        feedback: Feedback,
+        sender: Option<&mpsc::Sender<Parcel>>,
+    ) -> Next {
+        self.with_desk(|desk| desk.end(Instant::now(), lane, feedback, sender))
+    }
+
+    fn with_desk<T>(self: &Arc<Self>, work: impl FnOnce(&mut Desk) -> (T, Todo)) -> T {
+        let mut desk = self.desk();
+        let before = desk.timeout();
+        let (value, todo) = work(&mut desk);
+        let sooner = desk.timeout().is_some_and(|at| before.is_none_or(|before| at < before));
+        drop(desk);
+        if sooner {
+            self.wake.notify_one();
+        }
+        self.carry_out(todo);
+        value
+    }
+
+    fn carry_out(self: &Arc<Self>, todo: Todo) {
+        for (lane, errand) in todo.start {
+            self.start(lane, errand);
+        }
+        for (errand, dead_until) in todo.back {
+            self.take_back(&errand, dead_until);
+        }
+    }
+
+    pub(crate) fn start(self: &Arc<Self>, lane: Lane, errand: Errand) {
+        tokio::spawn(carrier::run(self.clone(), lane, errand));
+    }
+
+    /// An errand is not going to start: its destination is dead until then, or there is no room.
+    fn take_back(self: &Arc<Self>, errand: &Errand, dead_until: Option<Instant>) {
+        let news = match dead_until {
+            Some(until) => {
+                let pause = until.saturating_duration_since(Instant::now());
+                let bench = self.bench(errand.held.entry());
+                errand.recipients.iter().map(|index| bench.pass_over(*index, pause)).collect()
+            }
+            None => Vec::new(),
+        };
+        self.hand_in(&errand.held, news, "none");
+    }
+
+    /// A group is through: tells the observer and settles. No news means that nothing was tried.
+    pub(crate) fn hand_in(self: &Arc<Self>, held: &Arc<Held>, news: Vec<News>, security: &str) {
+        let now = chance::now();
+        news.iter().for_each(|news| self.tell(held.entry(), news, security, now));
+        if held.add(news) {
+            tokio::spawn(self.clone().settle(held.clone()));
+        }
+    }
+
+    fn tell(&self, entry: &Entry, news: &News, security: &str, now: Timestamp) {
+        let settled = &news.settled;
+        let delivery = &entry.recipients[settled.index as usize];
+        let tried = u32::from(settled.attempt.is_some());
+        let delayed = matches!(settled.outcome, Outcome::Delayed(_));
+        self.services.observer.observe(Event::Attempted {
+            id: entry.id,
+            recipient: &delivery.recipient.address,
+            outcome: &settled.outcome,
+            target: settled.attempt.as_ref().map_or("none", |attempt| &attempt.target),
+            security,
+            attempt: delivery.attempts + tried,
+            age: now.since(entry.accepted),
+            retry_in: delayed.then(|| settled.due.since(now)),
+        });
+    }
+
+    /// Makes everything durable that has been handed in for a claim.
+    async fn settle(self: Arc<Self>, held: Arc<Held>) {
+        while let Some((news, last)) = held.next_settlement() {
+            if news.is_empty() {
+                let _ = self.services.store.release(held.claim.clone()).await;
+                self.wake.notify_one();
+                continue;
+            }
+            let now = chance::now();
+            let store = &*self.services.store;
+            let reporter = &self.options.reporter;
+            let (settlement, reasons) = notice::settlement(reporter, store, &self.dice, &held, news, last, now).await;
+            self.write(&held, settlement, &reasons).await;
+        }
+    }
+
+    async fn write(&self, held: &Held, settlement: Settlement, reasons: &[Reason]) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let error = match self.services.store.settle(&held.claim, settlement.clone()).await {
+                Ok(left) => return self.written(held, &settlement, reasons, left.as_deref()),
+                Err(error) => error,
+            };
+            match error {
+                StoreError::Busy | StoreError::Full if Instant::now() + pause < held.end => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+                StoreError::Failed(text) => {
+                    if !self.store_failed.swap(true, Ordering::SeqCst) {
+                        self.services.observer.observe(Event::StoreFailed { error: &text });
+                    }
+                    return self.unsettled(held, &text);
+                }
+                error => return self.unsettled(held, &error.to_string()),
+            }
+        }
+    }
+
+    fn written(&self, held: &Held, settlement: &Settlement, reasons: &[Reason], left: Option<&Entry>) {
+        let (entry, observer) = (held.entry(), &self.services.observer);
+        for ((child, _), reason) in settlement.children.iter().zip(reasons) {
+            let to = &child.recipients[0].recipient.address;
+            observer.observe(Event::Noticed { id: child.id, about: entry.id, kind: reason.word(), to });
+        }
+        if left.is_none() {
+            observer.observe(Event::Removed { id: entry.id, age: chance::now().since(entry.accepted) });
+        }
+        let soon = chance::now().after(NAP_MAX);
+        if !settlement.children.is_empty() || left.and_then(Entry::due).is_some_and(|due| due < soon) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What happened could not be written down: it will happen again.
+    fn unsettled(&self, held: &Held, error: &str) {
+        let id = held.entry().id;
+        self.complain(&format!("{id}: the outcome of an attempt could not be kept and it may be repeated: {error}"));
+    }
+
+    /// The message cannot be read: perhaps later.
+    pub(crate) fn unreadable(self: &Arc<Self>, held: &Arc<Held>, recipients: &[u32], error: &StoreError) {
+        let id = held.entry().id;
+        match error {
+            StoreError::Corrupt(text) => {
+                self.services.observer.observe(Event::EntryCorrupt { id: Some(id), error: text });
+            }
+            error => self.complain(&format!("{id}: the message cannot be read: {error}")),
+        }
+        let bench = self.bench(held.entry());
+        let news = recipients.iter().map(|index| bench.pass_over(*index, self.options.backoff.first)).collect();
+        self.hand_in(held, news, "none");
+    }
+
+    fn release(self: &Arc<Self>, claim: Claim) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            // Whatever stands against it, the lease will end.
+            let _ = shared.services.store.release(claim).await;
+        });
+    }
+
+    fn complain(&self, message: &str) {
+        self.services.observer.observe(Event::Notice { level: "warn", message });
+    }
+}

@@ -1,0 +1,98 @@
+//! What the courier is given.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use waypost_net::ClientTls;
+use waypost_queue::Store;
+use waypost_queue::dsn::Reporter;
+use waypost_queue::schedule::{self, Backoff};
+use waypost_route::NextHop;
+use waypost_types::{Address, Domain, Observer};
+
+use crate::plan::Planner;
+
+/// User and password for a host that wants a login.
+pub type Credentials = (Arc<str>, Arc<str>);
+
+/// The courier's rules.
+#[derive(Clone)]
+pub struct Options {
+    /// Our name in EHLO.
+    pub name: Arc<str>,
+    /// Where the Maildirs are.
+    pub mail_dir: PathBuf,
+    /// When again.
+    pub backoff: Backoff,
+    /// Order, windows and rates.
+    pub schedule: schedule::Options,
+    /// How long a claim lasts. Longer than the longest attempt: RFC 5321 §4.5.3.2 allows one about half an hour.
+    pub lease: Duration,
+    /// Claims in hand at once: waiting, running or being settled.
+    pub claims_max: usize,
+    /// Until a TCP connection must be up.
+    pub connect_timeout: Duration,
+    /// Addresses tried in one attempt (Postfix's `smtp_mx_address_limit`).
+    pub addresses_max: u32,
+    /// Transactions on one connection. Receivers count them, and load balancers do not see kept ones.
+    pub connection_messages_max: u32,
+    /// How long a connection is kept without a transaction. Short: a kept connection takes a place at the peer.
+    pub connection_idle_max: Duration,
+    /// Connections kept idle at once, all destinations together.
+    pub idle_connections_max: usize,
+    /// Source address for IPv4 peers.
+    pub source_v4: Option<IpAddr>,
+    /// Source address for IPv6 peers.
+    pub source_v6: Option<IpAddr>,
+    /// Logins by host name, as [`waypost_resolve::Hop::host`] has it.
+    pub credentials: HashMap<String, Credentials>,
+    /// Who reports to senders, and when a delay is reported.
+    pub reporter: Reporter,
+    /// How long [`Courier::shutdown`](crate::Courier::shutdown) waits for transactions that run.
+    pub drain_max: Duration,
+    /// RFC timeouts are divided by this; 1 in production.
+    pub timeout_divisor: u32,
+}
+
+impl Options {
+    /// Defaults for a host of this name with Maildirs under `mail_dir`.
+    pub fn new(host: Domain, mail_dir: PathBuf) -> Options {
+        Options {
+            name: host.as_str().into(),
+            mail_dir,
+            backoff: Backoff::default(),
+            schedule: schedule::Options::default(),
+            lease: Duration::from_secs(3600),
+            claims_max: 20_000,
+            connect_timeout: Duration::from_secs(30),
+            addresses_max: 5,
+            connection_messages_max: 100,
+            connection_idle_max: Duration::from_secs(3),
+            idle_connections_max: 200,
+            source_v4: None,
+            source_v6: None,
+            credentials: HashMap::new(),
+            reporter: Reporter::new(host),
+            drain_max: Duration::from_secs(30),
+            timeout_divisor: 1,
+        }
+    }
+}
+
+/// What the courier stands on.
+#[derive(Clone)]
+pub struct Services {
+    /// The queue.
+    pub store: Arc<dyn Store>,
+    /// Who is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Where a final recipient leads, by the tables as they are now: asked for each attempt, so that queued mail follows a reload.
+    pub route: Arc<dyn Fn(&Address) -> NextHop + Send + Sync>,
+    /// From a next hop to hosts.
+    pub planner: Arc<dyn Planner>,
+    /// TLS towards peers.
+    pub tls: ClientTls,
+}

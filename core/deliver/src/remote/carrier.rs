@@ -1,0 +1,281 @@
+//! A task that carries errands, one after the other, over a connection that it keeps between them.
+
+use std::sync::Arc;
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use waypost_queue::schedule::Feedback;
+use waypost_resolve::Plan;
+use waypost_smtp::client::{Report, Transaction};
+use waypost_types::{Enhanced, Reply};
+
+use super::line::Line;
+use super::security::demanded;
+use super::walk::{Setback, Walk, Wish, open};
+use crate::chance;
+use crate::courier::Shared;
+use crate::desk::{Errand, Lane, Next, Parcel, Way};
+use crate::held::News;
+use crate::local;
+use crate::verdict::{Bench, Taken};
+
+/// Carries `errand`, and whatever the desk has for this lane afterwards.
+pub(crate) async fn run(shared: Arc<Shared>, lane: Lane, mut errand: Errand) {
+    let (sender, mut parcels) = mpsc::channel(1);
+    let mut own = Some(sender);
+    let mut line = None;
+    loop {
+        let mut turn = Turn { shared: &shared, lane: &lane, over: false };
+        let feedback = carry(&shared, &mut line, errand).await;
+        let keep = line
+            .as_ref()
+            .is_some_and(|line: &Line| line.is_ready() && line.used < shared.options.connection_messages_max);
+        if !keep && let Some(line) = line.take() {
+            line.quit().await;
+        }
+        let next = turn.end(feedback, if keep { own.as_ref() } else { None });
+        errand = match next {
+            Next::Carry(errand) => errand,
+            Next::Quit => break,
+            Next::Sleep(id) => {
+                // The desk has the only sender now: if it drops it, we are told to leave.
+                drop(own.take());
+                match sleep(&shared, &lane, id, &mut parcels, &mut line).await {
+                    Some(Parcel(errand, sender)) => {
+                        own = Some(sender);
+                        errand
+                    }
+                    None => break,
+                }
+            }
+        };
+    }
+    if let Some(line) = line {
+        line.quit().await;
+    }
+}
+
+/// Sees to it that the schedule hears of the end of each transaction, also when its task panics.
+struct Turn<'a> {
+    shared: &'a Arc<Shared>,
+    lane: &'a Lane,
+    over: bool,
+}
+
+impl Turn<'_> {
+    fn end(&mut self, feedback: Feedback, sender: Option<&mpsc::Sender<Parcel>>) -> Next {
+        self.over = true;
+        self.shared.end(self.lane, feedback, sender)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            match self.end(Feedback::Nothing, None) {
+                Next::Carry(errand) => self.shared.start(self.lane.clone(), errand),
+                Next::Sleep(_) | Next::Quit => {}
+            }
+        }
+    }
+}
+
+/// Waits for an errand, until the connection has been idle too long or the peer closes it.
+async fn sleep(
+    shared: &Arc<Shared>,
+    lane: &Lane,
+    id: u64,
+    parcels: &mut mpsc::Receiver<Parcel>,
+    line: &mut Option<Line>,
+) -> Option<Parcel> {
+    let disturbed = async {
+        match line.as_mut() {
+            Some(line) => line.disturbed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        parcel = parcels.recv() => return parcel,
+        () = disturbed => {}
+        () = tokio::time::sleep(shared.options.connection_idle_max) => {}
+    }
+    let left = shared.desk().leave(lane, id);
+    // Too late to leave: an errand is on its way, or the desk has closed.
+    if left { None } else { parcels.recv().await }
+}
+
+/// Carries out one errand and hands its news in.
+async fn carry(shared: &Arc<Shared>, line: &mut Option<Line>, errand: Errand) -> Feedback {
+    let Errand { held, recipients, way } = errand;
+    if Instant::now() >= held.start_by {
+        // It has waited so long that the lease could run out half-way: somebody claims it anew.
+        shared.hand_in(&held, Vec::new(), "");
+        return Feedback::Nothing;
+    }
+    if let Err(error) = held.message(&*shared.services.store).await {
+        shared.unreadable(&held, &recipients, &error);
+        return Feedback::Nothing;
+    }
+    let errand = Errand { held, recipients, way };
+    match &errand.way {
+        Way::Mailbox(mailbox) => {
+            local::deliver(shared, &errand, mailbox).await;
+            Feedback::Success
+        }
+        Way::Smtp(plan) => Attempt::new(shared, &errand, plan, false).carry(line).await,
+        Way::Lmtp(plan) => Attempt::new(shared, &errand, plan, true).carry(line).await,
+    }
+}
+
+/// One attempt for one group of recipients: over as many hosts and transactions as it takes.
+struct Attempt<'a> {
+    shared: &'a Arc<Shared>,
+    errand: &'a Errand,
+    plan: &'a Plan,
+    wish: Wish,
+    /// Recipients without an answer that stands.
+    pending: Vec<u32>,
+    news: Vec<News>,
+    /// Why the pending ones have none.
+    setback: Option<Setback>,
+    security: Arc<str>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(shared: &'a Arc<Shared>, errand: &'a Errand, plan: &'a Plan, lmtp: bool) -> Attempt<'a> {
+        let entry = errand.held.entry();
+        let wish = Wish {
+            lmtp,
+            require_tls: entry.parameters.require_tls,
+            later: errand.recipients.iter().all(|index| entry.recipients[*index as usize].attempts > 0),
+            until: errand.held.end,
+        };
+        let pending = errand.recipients.clone();
+        let news = Vec::with_capacity(pending.len());
+        Attempt { shared, errand, plan, wish, pending, news, setback: None, security: "".into() }
+    }
+
+    async fn carry(mut self, slot: &mut Option<Line>) -> Feedback {
+        let mut walk = Walk::new(self.plan, self.shared.options.addresses_max);
+        let mut feedback = Feedback::Failure;
+        while !self.pending.is_empty() && Instant::now() < self.errand.held.start_by {
+            let Some(line) = self.line(slot, &mut walk).await else { break };
+            feedback = Feedback::Success;
+            let report = line.transact(self.transaction(), self.wish.until).await;
+            if report.untried {
+                continue;
+            }
+            self.weigh(line, report, &mut walk);
+        }
+        if self.setback.is_some() && self.news.is_empty() && feedback == Feedback::Success {
+            feedback = Feedback::Nothing;
+        }
+        self.finish();
+        feedback
+    }
+
+    /// The connection in the slot if it leads where this errand goes, or a new one to the next host.
+    async fn line<'s>(&mut self, slot: &'s mut Option<Line>, walk: &mut Walk<'_>) -> Option<&'s mut Line> {
+        if let Some(line) = slot.take_if(|line| !self.suits(line)) {
+            line.quit().await;
+        }
+        while slot.is_none() {
+            let (hop, address) = walk.next()?;
+            match open(self.shared, hop, address, self.wish).await {
+                Ok(line) => *slot = Some(line),
+                Err(setback) => self.stumble(setback, walk),
+            }
+        }
+        slot.as_mut()
+    }
+
+    fn suits(&self, line: &Line) -> bool {
+        let Wish { lmtp, require_tls, .. } = self.wish;
+        // A host that has just put this errand off is left for the next one.
+        let fresh = self.setback.is_none();
+        fresh
+            && line.is_ready()
+            && line.used < self.shared.options.connection_messages_max
+            && self.plan.hops.iter().any(|hop| line.leads_to(hop, &demanded(&hop.security, require_tls), lmtp))
+    }
+
+    fn stumble(&mut self, setback: Setback, walk: &mut Walk<'_>) {
+        if !setback.try_next {
+            walk.limit(0);
+        } else if setback.reply.is_permanent() {
+            // A refusal in the greeting may be the opinion of one host: the next one is asked, and no more.
+            let second = self.setback.as_ref().is_some_and(|before| before.reply.is_permanent());
+            walk.limit(u32::from(!second));
+        }
+        self.setback = Some(setback);
+    }
+
+    fn transaction(&self) -> Transaction {
+        let entry = self.errand.held.entry();
+        Transaction {
+            sender: entry.sender.clone(),
+            parameters: entry.parameters.clone(),
+            recipients: self.pending.iter().map(|index| entry.recipients[*index as usize].recipient.clone()).collect(),
+            message: self.errand.held.loaded().clone(),
+        }
+    }
+
+    fn weigh(&mut self, line: &Line, report: Report, walk: &mut Walk<'_>) {
+        self.security = line.security.clone();
+        let elsewhere = report.try_next && walk.has_next();
+        // The same refusal for everybody is about the message or the host; others are about recipients, and stand.
+        let one_voice = report.replies.iter().all(|reply| *reply == report.replies[0]);
+        self.setback = None;
+        let taken = if self.wish.lmtp { Taken::Delivered } else { Taken::Relayed };
+        let bench = self.shared.bench(self.errand.held.entry());
+        let (mut again, mut setback) = (Vec::new(), None);
+        for (at, (index, reply)) in self.pending.iter().zip(report.replies).enumerate() {
+            if report.excess.contains(&at) {
+                again.push(*index);
+            } else if elsewhere && (one_voice || reply.is_transient()) {
+                again.push(*index);
+                setback = Some(reply);
+            } else {
+                self.news.push(bench.judge(*index, reply, taken, &line.target, report.dsn));
+            }
+        }
+        self.pending = again;
+        if let Some(reply) = setback {
+            walk.skip(line.key.address);
+            let (target, security) = (line.target.to_string(), line.security.to_string());
+            self.stumble(Setback { reply, target, security, try_next: true }, walk);
+        }
+    }
+
+    /// Whoever has no answer gets the last setback.
+    fn finish(mut self) {
+        let entry = self.errand.held.entry();
+        let setback = self.setback.take();
+        if !self.pending.is_empty() {
+            let setback = setback.unwrap_or_else(|| Setback {
+                reply: Reply::new(451, Enhanced(4, 4, 7), "no time left for this attempt"),
+                target: self.plan.provider.to_string(),
+                security: self.security.to_string(),
+                try_next: false,
+            });
+            let bench = self.shared.bench(entry);
+            for index in &self.pending {
+                let taken = Taken::Relayed;
+                self.news.push(bench.judge(*index, setback.reply.clone(), taken, &setback.target, false));
+            }
+            if self.security.is_empty() {
+                self.security = setback.security.into();
+            }
+        }
+        self.shared.hand_in(&self.errand.held, self.news, &self.security);
+    }
+}
+
+impl Shared {
+    /// What judgements of `entry` need, as of now.
+    pub(crate) fn bench<'a>(&'a self, entry: &'a waypost_queue::Entry) -> Bench<'a> {
+        Bench { entry, backoff: &self.options.backoff, now: chance::now(), random: self.dice.throw() }
+    }
+}

@@ -1,0 +1,120 @@
+//! TLS on the way out.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+use waypost_net::{ServerTls, ServerTlsOptions};
+use waypost_types::Security;
+
+use crate::house::{House, hop};
+use crate::peer::{Act, Peer};
+
+fn certificate() -> (TempDir, ServerTls) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ServerTlsOptions::default();
+    let tls = ServerTls::from_self_signed(dir.path(), &["mx.peer.test".to_string()], options).unwrap();
+    (dir, tls)
+}
+
+const TLS: &[&str] = &["STARTTLS", "PIPELINING"];
+
+async fn attempt(address: SocketAddr, security: Security) -> House {
+    let house = House::new();
+    house.mx("peer.test", vec![hop(address, security)]);
+    house.send(house.entry(&["b@peer.test"])).await;
+    house
+}
+
+#[tokio::test]
+async fn tls_is_used_when_offered_whatever_the_certificate() {
+    let (_dir, tls) = certificate();
+    for (security, word) in [(Security::Opportunistic, "opportunistic"), (Security::Encrypted, "encrypted")] {
+        let peer = Peer::with(TLS, Some(tls.clone()), false, |_, _, _| None).await;
+        let house = attempt(peer.address, security).await;
+        house.until("removed", 1).await;
+        assert!(house.heard()[0].contains(&format!("security=TLSv1.3 {word}")), "{:?}", house.heard());
+        assert_eq!((peer.said("EHLO"), peer.messages().len()), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn without_tls_only_opportunism_goes_on() {
+    for (security, start) in [
+        (Security::Opportunistic, "relayed"),
+        (Security::Encrypted, "delayed"),
+        (Security::Verified, "delayed"),
+        (Security::Dane([].into()), "delayed"),
+    ] {
+        let peer = Peer::new(|_, _, _| None).await;
+        let house = attempt(peer.address, security).await;
+        house.until(start, 1).await;
+        assert_eq!(peer.messages().len(), usize::from(start == "relayed"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_proves_nothing_does_not_do_for_a_verified_hop() {
+    let (_dir, tls) = certificate();
+    let peer = Peer::with(TLS, Some(tls), false, |_, _, _| None).await;
+    let house = attempt(peer.address, Security::Verified).await;
+    house.until("delayed b@peer.test attempt=3", 1).await;
+    assert!(house.heard()[0].contains("4.7.5 TLS handshake failed"), "{:?}", house.heard());
+    assert_eq!((peer.messages().len(), peer.said("MAIL")), (0, 0));
+}
+
+/// Says 220 to STARTTLS and then something that is no handshake.
+async fn broken() -> Peer {
+    Peer::with(TLS, None, false, |_, _, heard| heard.starts_with("STARTTLS").then_some(Act::SayAndClose("220 go")))
+        .await
+}
+
+#[tokio::test]
+async fn a_broken_handshake_sends_mail_to_another_host_with_tls() {
+    let (_dir, tls) = certificate();
+    let (bad, good) = (broken().await, Peer::with(TLS, Some(tls), false, |_, _, _| None).await);
+    let house = House::new();
+    house.mx("peer.test", vec![hop(bad.address, Security::Opportunistic), hop(good.address, Security::Opportunistic)]);
+    house.send(house.entry(&["b@peer.test"])).await;
+    house.until("removed", 1).await;
+    assert!(house.heard()[0].contains("TLSv1.3") && good.messages().len() == 1);
+    assert_eq!(bad.said("MAIL"), 0);
+}
+
+#[tokio::test]
+async fn in_the_clear_only_on_a_later_attempt_and_never_against_policy() {
+    let peer = broken().await;
+    let house = attempt(peer.address, Security::Opportunistic).await;
+    house.until("removed", 1).await;
+    let heard = house.heard();
+    assert!(heard[0].starts_with("delayed b@peer.test attempt=1") && heard[0].contains("handshake"), "{heard:?}");
+    assert!(heard[1].starts_with("relayed b@peer.test attempt=2") && heard[1].contains("plaintext"), "{heard:?}");
+
+    let peer = broken().await;
+    let house = attempt(peer.address, Security::Encrypted).await;
+    house.until("delayed b@peer.test attempt=3", 1).await;
+    assert_eq!(peer.said("MAIL"), 0);
+}
+
+#[tokio::test]
+async fn octets_behind_the_reply_to_starttls_end_the_attempt() {
+    let (_dir, tls) = certificate();
+    let inject =
+        |_: usize, _: usize, heard: &str| heard.starts_with("STARTTLS").then_some(Act::Say("220 go\r\n250 injected"));
+    let peer = Peer::with(TLS, Some(tls), false, inject).await;
+    let house = attempt(peer.address, Security::Opportunistic).await;
+    house.until("delayed b@peer.test attempt=2", 1).await;
+    assert!(house.heard()[0].contains("injecting"), "{:?}", house.heard());
+    assert_eq!(peer.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn requiretls_is_refused_by_a_peer_that_does_not_offer_it_and_never_dropped() {
+    let peer = Peer::new(|_, _, _| None).await;
+    let house = House::new();
+    house.mx("peer.test", vec![hop(peer.address, Security::Opportunistic)]);
+    let mut entry = house.entry(&["b@peer.test"]);
+    entry.parameters.require_tls = true;
+    house.send(entry).await;
+    house.until("delayed", 1).await;
+    assert_eq!(peer.said("MAIL"), 0);
+}

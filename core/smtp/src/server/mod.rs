@@ -1,15 +1,52 @@
-//! The server side of one connection.
+//! The server side of one connection (RFC 5321, RFC 2033).
+//!
+//! Hand in what was read and the time, carry out what [`Session::poll_action`] gives, in order, until it gives nothing more:
+//!
+//! ```
+//! # use std::{sync::Arc, time::Instant};
+//! # use bytes::BytesMut;
+//! # use waypost_smtp::server::*;
+//! # use waypost_types::{SessionFacts, SessionId, Transport};
+//! # let local = "127.0.0.1:25".parse().unwrap();
+//! # let facts = SessionFacts { id: SessionId::new(1), transport: Transport::Mx, peer: local, local, peer_name: None, helo: "".into(),
+//! #     esmtp: false, tls: None, user: None };
+//! let now = Instant::now();
+//! let mut session = Session::new(Arc::new(Policy::mx("mx.example.com")), facts, now);
+//! let Some(Action::Ask(ticket, Ask::Connect)) = session.poll_action() else { panic!() };
+//! session.handle_answer(now, ticket, Answer::Yes);
+//! let Some(Action::Send(greeting)) = session.poll_action() else { panic!() };
+//! assert_eq!(greeting, "220 mx.example.com ESMTP Waypost\r\n");
+//! let mut input = BytesMut::from("QUIT\r\n");
+//! session.handle_input(now, &mut input);
+//! ```
+//!
+//! Promised: at most one question is open, and input waits for its answer; replies of a pipelined group leave in one write; only
+//! CRLF "." CRLF ends a message; no octet read before TLS is looked at after it; every transaction that was asked about ends
+//! with an answered [`Ask::Message`] or with [`Ask::Reset`]; every session ends with [`Action::Close`]. The same bytes give
+//! the same actions however they were cut, but for what is judged by haste ([`Policy::pregreet`],
+//! [`Policy::unauthorised_pipelining`]). Left to the caller: sockets, the handshake, write timeouts, and whatever is asked.
+//!
+//! `state` holds the states and the commands, `body` what follows DATA and BDAT, `answer` what answers lead to, `greeting` the
+//! offers of EHLO, `words` every reply that the session gives of its own accord.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use waypost_types::verdict::Credentials;
-use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, TlsFacts};
+use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, Timestamp, TlsFacts};
+
+use self::state::{About, State, Transaction};
 
 pub use self::policy::{AuthMode, BareNewline, Impatience, Policy, TlsMode};
 
+mod answer;
+mod body;
+mod greeting;
 pub mod policy;
+mod state;
+mod words;
 
 /// Names an [`Ask`] until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,67 +125,179 @@ pub enum Answer {
     Each(Vec<Reply>),
 }
 
+/// No transaction.
+static EMPTY: LazyLock<Arc<Envelope>> = LazyLock::new(Arc::default);
+
 /// One connection, server side.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    policy: Arc<Policy>,
+    facts: Arc<SessionFacts>,
+    envelope: Arc<Envelope>,
+    state: State,
+    transaction: Option<Transaction>,
+    /// The open question: its ticket, and what it is about.
+    asked: Option<(Ticket, About)>,
+    tickets: u64,
+    actions: VecDeque<Action>,
+    /// Replies that have not become an action: the group goes on.
+    out: Vec<u8>,
+    deadline: Option<Instant>,
+    /// Octets of body since the deadline was set.
+    drip: usize,
+    /// What `handle_input` left behind, so that answers know whether the group goes on.
+    input_left: bool,
+    /// Octets of an overlong line that were dropped.
+    skipped: usize,
+    /// A command has been read since the greeting or the handshake.
+    spoken: bool,
+    eof: bool,
+    draining: bool,
+    errors: u32,
+    idle: u32,
+    messages: u32,
+    failed_logins: u32,
+    /// The wall clock at a moment, for HOLDUNTIL.
+    clock: Option<(Instant, Timestamp)>,
+}
 
-#[allow(unused_variables)]
 impl Session {
     /// A session with a client that has just connected (on an implicit-TLS port: finished its handshake; `facts.tls` says so).
-    pub fn new(policy: Arc<Policy>, facts: SessionFacts, now: Instant) -> Session {
-        todo!()
+    pub fn new(policy: Arc<Policy>, facts: SessionFacts, _now: Instant) -> Session {
+        assert!(policy.tls != TlsMode::Implicit || facts.tls.is_some(), "the handshake comes first on this port");
+        let mut session = Session {
+            policy,
+            facts: Arc::new(facts),
+            envelope: EMPTY.clone(),
+            state: State::Connecting,
+            transaction: None,
+            asked: None,
+            tickets: 0,
+            actions: VecDeque::with_capacity(4),
+            out: Vec::new(),
+            deadline: None,
+            drip: 0,
+            input_left: false,
+            skipped: 0,
+            spoken: false,
+            eof: false,
+            draining: false,
+            errors: 0,
+            idle: 0,
+            messages: 0,
+            failed_logins: 0,
+            clock: None,
+        };
+        session.ask(About::Connect, Ask::Connect);
+        session
     }
+
     /// Takes what was read. Whatever is not understood yet stays in `input`.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
-        todo!()
+        while self.wants_input() && !self.go_down_if_idle() && self.advance(now, input) {}
+        if matches!(self.state, State::Closed | State::Handshake) {
+            // RFC 3207 §4.2, CVE-2011-0411: nothing read before TLS survives it.
+            input.clear();
+        }
+        self.input_left = !input.is_empty();
+        self.settle_down();
     }
-    /// The peer has closed its side.
-    pub fn handle_eof(&mut self, now: Instant) {
-        todo!()
+
+    /// The peer has closed its side. What it sent before is still served.
+    pub fn handle_eof(&mut self, _now: Instant) {
+        self.eof = true;
+        self.settle_down();
     }
+
     /// The answer to the open question. Call [`Session::handle_input`] again afterwards: pipelined commands may be waiting in the buffer.
     pub fn handle_answer(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        todo!()
+        let (open, about) = self.asked.take().expect("an answer belongs to an open question");
+        assert_eq!(open, ticket, "an answer belongs to the open question");
+        self.arm(now);
+        self.on_answer(now, about, answer);
+        self.go_down_if_idle();
+        if !self.input_left {
+            self.settle_down();
+        }
     }
-    /// TLS is up after [`Action::StartTls`].
+
+    /// TLS is up after [`Action::StartTls`]. RFC 3207 §4.2: what was said before is forgotten.
     pub fn handle_tls(&mut self, now: Instant, tls: Arc<TlsFacts>) {
-        todo!()
+        assert!(matches!(self.state, State::Handshake), "TLS comes up when it was asked for");
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.tls = Some(tls);
+        facts.helo = "".into();
+        facts.esmtp = false;
+        self.state = State::Command;
+        self.spoken = false;
+        self.arm(now);
     }
-    /// [`Session::poll_timeout`] has passed.
+
+    /// [`Session::poll_timeout`] has passed. Called too early it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state {
+            State::Waiting(_) => self.greet(now),
+            State::Handshake => self.close(CloseReason::Timeout),
+            _ => self.close_with(&words::TIMED_OUT, CloseReason::Timeout),
+        }
+        self.settle_down();
     }
+
     /// The server is going down: 421 as soon as no transaction is cut off by it.
-    pub fn handle_shutdown(&mut self, now: Instant) {
-        todo!()
+    pub fn handle_shutdown(&mut self, _now: Instant) {
+        self.draining = true;
+        self.go_down_if_idle();
     }
+
     /// The client's forward-confirmed name has become known.
     pub fn set_peer_name(&mut self, name: Arc<str>) {
-        todo!()
+        Arc::make_mut(&mut self.facts).peer_name = Some(name);
     }
+
+    /// What time it is for people. Without this FUTURERELEASE is not offered, as HOLDUNTIL (RFC 4865) names a date.
+    pub fn set_clock(&mut self, now: Instant, clock: Timestamp) {
+        self.clock = Some((now, clock));
+    }
+
     /// What to do next; `None` until something is handed in.
     pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
+        self.actions.pop_front()
     }
-    /// When [`Session::handle_timeout`] wants to be called.
+
+    /// When [`Session::handle_timeout`] wants to be called. Nothing while a question is open.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.deadline.filter(|_| self.asked.is_none())
     }
-    /// Whether reading more makes sense now (`false` while a question is open or after the end).
+
+    /// Whether reading more makes sense now (`false` while a question is open, during the handshake, and after the end).
     pub fn wants_input(&self) -> bool {
-        todo!()
+        self.asked.is_none() && !matches!(self.state, State::Closed | State::Handshake)
     }
+
     /// While a body is being received: how many more octets the client announced by SIZE= or BDAT, for sizing the read buffer
     /// so that the message stays in one piece. Never above the policy's maximum.
     pub fn body_hint(&self) -> Option<usize> {
-        todo!()
+        let more = match &self.state {
+            State::Data(_) => {
+                let received = self.transaction.as_ref()?.received;
+                self.envelope.parameters.size?.checked_sub(received).filter(|more| *more > 0)?
+            }
+            State::Chunk(chunk, _) => chunk.left,
+            _ => return None,
+        };
+        Some(usize::try_from(more).unwrap_or(usize::MAX).min(self.policy.message_bytes_max))
     }
+
     /// Who this is, as known now.
     pub fn facts(&self) -> &Arc<SessionFacts> {
-        todo!()
+        &self.facts
     }
+
     /// The transaction so far.
     pub fn envelope(&self) -> &Arc<Envelope> {
-        todo!()
+        &self.envelope
     }
 }

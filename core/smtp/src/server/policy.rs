@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_types::{Transport, limits};
+use waypost_types::{Host, Transport, limits};
 
 use crate::extension::{Extension, ExtensionSet};
 use crate::sasl::Mechanism;
@@ -214,14 +214,17 @@ impl Policy {
     /// What would make this policy useless or dangerous, in words for the operator; for whoever builds one from a configuration.
     pub fn check(&self) -> Result<(), &'static str> {
         let in_clear = matches!(self.auth, AuthMode::DangerouslyOfferedInClear | AuthMode::DangerouslyRequiredInClear);
-        if self.hostname.is_empty() || !self.hostname.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("the host name must be a name such as mx.example.com: printable ASCII without blanks");
+        if Host::parse(&self.hostname).is_err() || !self.hostname.is_ascii() {
+            return Err("the host name must be a domain such as mx.example.com, or an address literal");
         }
         if !self.greeting.bytes().all(|b| matches!(b, b' '..=b'~')) {
             return Err("the greeting must be one line of printable ASCII");
         }
         if self.auth.is_on() && !in_clear && self.tls == TlsMode::None {
             return Err("AUTH is only offered inside TLS, but this port has no TLS: switch TLS on or AUTH off");
+        }
+        if self.tls == TlsMode::Required && !self.extensions.contains(Extension::StartTls) {
+            return Err("TLS is required before mail, but STARTTLS is masked: nobody could ever send");
         }
         if self.auth.is_on() && self.auth_mechanisms.is_empty() {
             return Err("AUTH is on without any mechanism: name at least PLAIN");

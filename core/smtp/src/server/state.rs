@@ -1,0 +1,551 @@
+//! The states of a session and what each command does in them.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Buf, Bytes, BytesMut};
+use waypost_types::{Address, Host, MailParameters, Recipient, Reply, ReversePath, Timestamp, limits};
+
+use super::policy::{BareNewline, Impatience, TlsMode};
+use super::{Action, Ask, CloseReason, EMPTY, Session, Ticket, greeting, words};
+use crate::bdat::Chunk;
+use crate::command::{self, Command, Kind, Refused};
+use crate::data::{Decoder, LineEnds};
+use crate::extension::{Extension, ExtensionSet};
+use crate::line::{self, Cut};
+use crate::parameter::{self, InvalidParameter};
+use crate::path::{self, ForwardPath, InvalidPath};
+use crate::sasl::{self, Exchange, Mechanism, Step};
+use crate::timer::Wait;
+
+/// Where a session is. While a question is open the state is the one to which a refusal returns.
+#[derive(Debug)]
+pub(super) enum State {
+    /// `Ask::Connect` is open.
+    Connecting,
+    /// Let in; greeted at this moment unless the client speaks first.
+    Waiting(Instant),
+    /// The next line is a command.
+    Command,
+    /// The next line belongs to AUTH.
+    Sasl(Box<dyn Exchange>),
+    /// The body of DATA.
+    Data(Decoder),
+    /// The octets of BDAT, and what is said when they are here if not yes.
+    Chunk(Chunk, Option<Refusal>),
+    /// `Action::StartTls` is out.
+    Handshake,
+    /// Nothing more.
+    Closed,
+}
+
+/// Why a chunk is dropped, and how often that is said.
+#[derive(Debug)]
+pub(super) struct Refusal(pub(super) Reply, pub(super) usize);
+
+/// What the open question is about.
+#[derive(Debug)]
+pub(super) enum About {
+    Connect,
+    Helo { esmtp: bool },
+    Auth,
+    Mail,
+    Rcpt(Recipient),
+    Data,
+    Bdat(Chunk),
+    Message,
+}
+
+/// From MAIL to the reply after the body.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// RCPT was refused at least once: the words for having no recipient differ.
+    pub(super) refused_recipients: bool,
+    /// BDAT has begun.
+    pub(super) chunking: bool,
+    /// Octets of the body handed out.
+    pub(super) received: u64,
+    pub(super) ends: LineEnds,
+    /// The body is void and `Ask::Reset` has been sent; this is said at its end.
+    pub(super) spoiled: Option<Reply>,
+}
+
+impl Session {
+    /// Does the next thing that `input` holds; `false` if there is nothing whole in it.
+    pub(super) fn advance(&mut self, now: Instant, input: &mut BytesMut) -> bool {
+        match &self.state {
+            State::Waiting(until) => self.wait(now, *until, input),
+            State::Command | State::Sasl(_) => self.take_line(now, input),
+            State::Data(_) => self.take_data(now, input),
+            State::Chunk(..) => self.take_chunk(now, input),
+            State::Connecting | State::Handshake | State::Closed => false,
+        }
+    }
+
+    /// Nobody has been greeted yet: whoever speaks now speaks too early.
+    fn wait(&mut self, now: Instant, until: Instant, input: &[u8]) -> bool {
+        match (input.is_empty(), self.policy.pregreet) {
+            (true, _) if now < until => return false,
+            (false, Impatience::Refuse) => self.refuse_early(input),
+            _ => self.greet(now),
+        }
+        true
+    }
+
+    fn refuse_early(&mut self, input: &[u8]) {
+        match command::is_tls_hello(input) {
+            Some(true) => self.close(CloseReason::Refused),
+            _ => self.close_with(&words::EARLY, CloseReason::Refused),
+        }
+    }
+
+    pub(super) fn greet(&mut self, now: Instant) {
+        let greeting = greeting::greeting(&self.policy);
+        self.say(&greeting);
+        self.state = State::Command;
+        self.arm(now);
+    }
+
+    fn take_line(&mut self, now: Instant, input: &mut BytesMut) -> bool {
+        if !self.spoken && self.skipped == 0 {
+            match command::is_tls_hello(input) {
+                None => return false,
+                Some(true) => {
+                    self.close(CloseReason::Refused);
+                    return true;
+                }
+                Some(false) => {}
+            }
+        }
+        match line::cut(input, self.line_max(input)) {
+            Cut::Partial if self.skipped > 0 && !input.is_empty() => self.skip(input.len(), input.len(), false, input),
+            Cut::Partial => return false,
+            Cut::Overlong { text, whole, ended } => self.skip(text, whole, ended, input),
+            Cut::Line { whole, .. } if self.skipped > 0 => self.skip(whole - 1, whole, true, input),
+            Cut::Line { bare: true, .. } if self.policy.bare_newline == BareNewline::Refuse => {
+                self.close_with(&words::BARE_LF_COMMAND, CloseReason::Refused);
+            }
+            Cut::Line { text, whole, .. } => {
+                self.on_line(now, &input[..text], input.len() > whole);
+                input.advance(whole);
+            }
+        }
+        if self.skipped == 0 {
+            self.arm(now);
+        }
+        true
+    }
+
+    /// RFC 4954 §4 gives the lines of AUTH a limit of their own.
+    fn line_max(&self, input: &[u8]) -> usize {
+        let auth =
+            matches!(self.state, State::Sasl(_)) || input.get(..5).is_some_and(|w| w.eq_ignore_ascii_case(b"AUTH "));
+        if auth { limits::AUTH_LINE_BYTES_MAX } else { self.policy.command_line_bytes_max }
+    }
+
+    /// Drops an overlong line piece by piece; it gets one reply, at its end.
+    fn skip(&mut self, text: usize, whole: usize, ended: bool, input: &mut BytesMut) {
+        self.skipped += text;
+        input.advance(whole);
+        if self.skipped > limits::INPUT_BYTES_MAX {
+            self.close_with(&words::OVERLONG, CloseReason::Limit);
+        } else if ended {
+            self.skipped = 0;
+            self.spoken = true;
+            if matches!(self.state, State::Sasl(_)) {
+                self.state = State::Command;
+            }
+            self.refuse(&words::OVERLONG);
+        }
+    }
+
+    fn on_line(&mut self, now: Instant, text: &[u8], more: bool) {
+        self.spoken = true;
+        if let State::Sasl(_) = self.state {
+            return self.on_sasl_line(text);
+        }
+        match command::parse(text) {
+            Ok(command) => self.on_command(now, command, more),
+            Err(Refused::Unclean) => self.refuse(&words::UNCLEAN),
+            Err(Refused::Unknown) => self.refuse(&words::UNKNOWN),
+            // What follows cannot be told from commands any more.
+            Err(Refused::Argument(verb)) if verb.kind == Kind::Bdat => {
+                self.close_with(&words::CHUNK_SYNTAX, CloseReason::Refused);
+            }
+            Err(Refused::Argument(verb)) => {
+                let takes = if verb.argument == command::Argument::Never { "takes no" } else { "needs an" };
+                self.refuse(&reply(501, (5, 5, 4), format!("{} {takes} argument", verb.word)));
+            }
+        }
+    }
+
+    fn on_command(&mut self, now: Instant, Command { verb, argument }: Command<'_>, more: bool) {
+        let kind = verb.kind;
+        if verb.ends_group && more {
+            if kind == Kind::StartTls {
+                return self.close_with(&words::AFTER_STARTTLS, CloseReason::Refused);
+            }
+            if self.policy.unauthorised_pipelining == Impatience::Refuse {
+                return self.close_with(&words::EARLY, CloseReason::Refused);
+            }
+        }
+        if kind == Kind::Bdat {
+            return self.on_bdat(now, argument);
+        }
+        if self.policy.tls == TlsMode::Required && self.facts.tls.is_none() && !verb.before_tls {
+            return self.refuse(&words::NEED_TLS);
+        }
+        self.idle += u32::from(verb.idle);
+        if self.idle > self.policy.idle_commands_max {
+            return self.close_with(&words::TOO_MANY_IDLE, CloseReason::Limit);
+        }
+        let lmtp = self.policy.is_lmtp();
+        match kind {
+            Kind::Helo | Kind::Ehlo if lmtp => self.refuse(&words::NOT_FOR_LMTP),
+            Kind::Lhlo if !lmtp => self.refuse(&words::NOT_FOR_SMTP),
+            Kind::Helo => self.on_hello(argument, false),
+            Kind::Ehlo | Kind::Lhlo => self.on_hello(argument, true),
+            Kind::StartTls => self.on_starttls(now),
+            Kind::Auth => self.on_auth(argument),
+            Kind::Mail => self.on_mail(now, argument),
+            Kind::Rcpt => self.on_rcpt(argument),
+            Kind::Data => self.on_data(),
+            Kind::Rset => {
+                self.void();
+                self.say(&words::OK);
+            }
+            Kind::Noop => self.say(&words::OK),
+            Kind::Vrfy => self.say(&words::CANNOT_VERIFY),
+            Kind::Help => self.say(&words::HELP),
+            Kind::Quit => self.close_with(&words::BYE, CloseReason::Quit),
+            Kind::Absent => self.refuse(&words::NOT_IMPLEMENTED),
+            Kind::Foreign => self.close_with(&words::FOREIGN, CloseReason::Refused),
+            Kind::Bdat => unreachable!("taken above"),
+        }
+    }
+
+    fn on_hello(&mut self, name: &str, esmtp: bool) {
+        if !command::is_host(name) {
+            return self.refuse(&words::BAD_HOST);
+        }
+        // RFC 5321 §4.1.4: EHLO in the middle of a transaction ends it.
+        self.void();
+        let facts = std::sync::Arc::make_mut(&mut self.facts);
+        facts.helo = name.into();
+        facts.esmtp = esmtp;
+        self.ask(About::Helo { esmtp }, Ask::Helo);
+    }
+
+    fn on_starttls(&mut self, now: Instant) {
+        if self.facts.tls.is_some() {
+            return self.refuse(&words::TLS_IS_UP);
+        }
+        if !self.offers(Extension::StartTls) {
+            return self.refuse(&words::NO_TLS);
+        }
+        if self.transaction.is_some() {
+            return self.refuse(&words::IN_TRANSACTION);
+        }
+        self.say(&words::READY_FOR_TLS);
+        self.flush();
+        self.actions.push_back(Action::StartTls);
+        self.state = State::Handshake;
+        self.arm(now);
+    }
+
+    fn on_auth(&mut self, argument: &str) {
+        let (name, initial) =
+            argument.split_once(' ').map_or((argument, None), |(name, rest)| (name, Some(rest.trim())));
+        match self.auth_refusal() {
+            Some(no) => return self.refuse(&no),
+            None if self.transaction.is_some() => return self.refuse(&words::IN_TRANSACTION),
+            None => {}
+        }
+        let mechanism = Mechanism::from_name(name).filter(|mechanism| self.policy.auth_mechanisms.contains(mechanism));
+        let Some(mechanism) = mechanism else { return self.refuse(&words::NO_MECHANISM) };
+        self.state = State::Sasl(sasl::begin(mechanism));
+        match initial {
+            None => self.step_sasl(None),
+            // RFC 4954 §4: an empty initial response.
+            Some("=") => self.step_sasl(Some(b"")),
+            Some(initial) => self.on_sasl_line(initial.as_bytes()),
+        }
+    }
+
+    fn auth_refusal(&self) -> Option<Reply> {
+        match () {
+            () if !self.policy.auth.is_on() => Some(words::NO_AUTH),
+            () if self.facts.user.is_some() => Some(words::AUTH_IS_DONE),
+            () if self.offers(Extension::Auth) => None,
+            () if self.policy.auth.is_offered(true) && self.facts.tls.is_none() => Some(words::NEED_TLS_FOR_AUTH),
+            () => Some(words::NO_AUTH),
+        }
+    }
+
+    fn on_sasl_line(&mut self, text: &[u8]) {
+        if text == b"*" {
+            self.state = State::Command;
+            return self.refuse(&words::AUTH_CANCELLED);
+        }
+        match BASE64.decode(text) {
+            Ok(response) => self.step_sasl(Some(&response)),
+            Err(_) => {
+                self.state = State::Command;
+                self.refuse(&words::AUTH_SYNTAX);
+            }
+        }
+    }
+
+    fn step_sasl(&mut self, response: Option<&[u8]>) {
+        let State::Sasl(exchange) = &mut self.state else { unreachable!("an exchange is under way") };
+        match exchange.handle(response) {
+            Step::Challenge(challenge) => self.say(&Reply::plain(334, BASE64.encode(challenge))),
+            Step::Ask(credentials) => {
+                self.state = State::Command;
+                self.ask(About::Auth, Ask::Auth(credentials));
+            }
+            Step::Malformed => {
+                self.state = State::Command;
+                self.refuse(&words::AUTH_SYNTAX);
+            }
+        }
+    }
+
+    fn on_mail(&mut self, now: Instant, argument: &str) {
+        if let Some(no) = self.mail_refusal() {
+            return self.refuse(&no);
+        }
+        if self.messages >= self.policy.messages_max {
+            return self.close_with(&words::TOO_MANY_MESSAGES, CloseReason::Limit);
+        }
+        match self.read_mail(now, argument) {
+            Err(no) => self.refuse(&no),
+            Ok((sender, parameters)) => {
+                let envelope = std::sync::Arc::make_mut(&mut self.envelope);
+                envelope.sender = sender.clone();
+                envelope.parameters = parameters.clone();
+                self.transaction = Some(Transaction::default());
+                self.ask(About::Mail, Ask::Mail(sender, parameters));
+            }
+        }
+    }
+
+    /// Why no transaction can begin now.
+    fn mail_refusal(&self) -> Option<Reply> {
+        match () {
+            () if self.policy.helo_required && self.facts.helo.is_empty() => {
+                Some(if self.policy.is_lmtp() { words::NEED_LHLO } else { words::NEED_HELO })
+            }
+            () if self.policy.auth.is_required() && self.facts.user.is_none() => Some(words::NEED_AUTH),
+            () if self.transaction.is_some() => Some(words::NESTED_MAIL),
+            () => None,
+        }
+    }
+
+    fn read_mail(&self, now: Instant, argument: &str) -> Result<(ReversePath, MailParameters), Reply> {
+        let parsed =
+            path::reverse(argument, self.policy.strict_paths).map_err(|error| bad_path("MAIL FROM", 7, error))?;
+        let offered = self.offered();
+        let mut parameters = parameter::mail(parsed.parameters, offered, self.wall(now)).map_err(|error| {
+            let wants_tls = matches!(error, InvalidParameter::Unknown(name) if name.eq_ignore_ascii_case("REQUIRETLS"));
+            let offered_inside = self.policy.extensions.contains(Extension::RequireTls) && self.facts.tls.is_none();
+            if wants_tls && offered_inside { words::NEED_TLS_FOR_REQUIRETLS } else { bad_parameter(error) }
+        })?;
+        if !parsed.ascii && !parameters.smtputf8 {
+            return Err(words::NEEDS_UTF8);
+        }
+        if parameters.size.is_some_and(|size| size > self.policy.message_bytes_max as u64) {
+            return Err(words::TOO_LARGE);
+        }
+        if parameters.auth.is_some() && self.facts.user.is_none() {
+            // RFC 4954 §5: who is not trusted may say nothing but this.
+            parameters.auth = Some("<>".into());
+        }
+        Ok((parsed.path, parameters))
+    }
+
+    fn on_rcpt(&mut self, argument: &str) {
+        match &self.transaction {
+            None => return self.refuse(&words::NEED_MAIL),
+            Some(transaction) if transaction.chunking => return self.refuse(&words::IN_BDAT),
+            Some(_) => {}
+        }
+        match self.read_rcpt(argument) {
+            Err(no) => {
+                self.transaction.as_mut().expect("looked at above").refused_recipients = true;
+                self.refuse(&no);
+            }
+            Ok(recipient) => self.ask(About::Rcpt(recipient.clone()), Ask::Rcpt(recipient)),
+        }
+    }
+
+    fn read_rcpt(&self, argument: &str) -> Result<Recipient, Reply> {
+        let parsed =
+            path::forward(argument, self.policy.strict_paths).map_err(|error| bad_path("RCPT TO", 3, error))?;
+        if !parsed.ascii && !self.envelope.parameters.smtputf8 {
+            return Err(words::NEEDS_UTF8);
+        }
+        let parameters = parameter::rcpt(parsed.parameters, self.offered()).map_err(bad_parameter)?;
+        if self.envelope.recipients.len() >= self.policy.recipients_max {
+            return Err(words::TOO_MANY_RECIPIENTS);
+        }
+        let address = match parsed.path {
+            ForwardPath::Mailbox(address) => address,
+            ForwardPath::Postmaster => Host::parse(&self.policy.hostname)
+                .and_then(|host| Address::new("postmaster", host))
+                .map_err(|error| bad_path("RCPT TO", 3, InvalidPath::Address(error)))?,
+        };
+        Ok(Recipient { address, original: parameters.original, notify: parameters.notify })
+    }
+
+    fn on_data(&mut self) {
+        match self.body_refusal(true) {
+            Some(no) => self.refuse(&no),
+            None => self.ask(About::Data, Ask::Data),
+        }
+    }
+
+    /// Why no body can come now.
+    pub(super) fn body_refusal(&self, by_data: bool) -> Option<Reply> {
+        let Some(transaction) = &self.transaction else { return Some(words::NEED_MAIL) };
+        match () {
+            () if by_data && transaction.chunking => Some(words::IN_BDAT),
+            () if self.envelope.recipients.is_empty() && !transaction.refused_recipients => Some(words::NEED_RCPT),
+            // RFC 2033 §4.2 wants 503 where RFC 5321 §3.3 leaves the choice.
+            () if self.envelope.recipients.is_empty() && self.policy.is_lmtp() => Some(words::NEED_RCPT),
+            () if self.envelope.recipients.is_empty() => Some(words::NO_RECIPIENTS),
+            () if by_data && self.envelope.parameters.body == waypost_types::Body::BinaryMime => {
+                Some(words::BINARY_BY_DATA)
+            }
+            () => None,
+        }
+    }
+
+    /// What EHLO would show now.
+    pub(super) fn offered(&self) -> ExtensionSet {
+        greeting::offered(&self.policy, &self.facts, self.clock.is_some())
+    }
+
+    pub(super) fn offers(&self, extension: Extension) -> bool {
+        self.offered().contains(extension)
+    }
+
+    fn wall(&self, now: Instant) -> Option<Timestamp> {
+        self.clock.map(|(then, clock)| clock.after(now.saturating_duration_since(then)))
+    }
+
+    /// Puts a question. Its answer comes to `on_answer` with `about`.
+    pub(super) fn ask(&mut self, about: About, ask: Ask) {
+        assert!(self.asked.is_none(), "one question at a time");
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.asked = Some((ticket, about));
+        self.actions.push_back(Action::Ask(ticket, ask));
+    }
+
+    pub(super) fn say(&mut self, reply: &Reply) {
+        reply.write_to(&mut self.out);
+    }
+
+    /// Says no, and counts it.
+    pub(super) fn refuse(&mut self, reply: &Reply) {
+        if matches!(reply.code, 421 | 521) {
+            return self.close_with(reply, CloseReason::Refused);
+        }
+        self.say(reply);
+        self.errors += u32::from(reply.is_permanent());
+        if self.errors >= self.policy.errors_max {
+            self.close_with(&words::TOO_MANY_ERRORS, CloseReason::Limit);
+        }
+    }
+
+    /// Ends the transaction, if there is one, without a message.
+    pub(super) fn void(&mut self) {
+        self.envelope = EMPTY.clone();
+        if self.transaction.take().is_some_and(|transaction| transaction.spoiled.is_none()) {
+            self.actions.push_back(Action::Ask(Ticket(0), Ask::Reset));
+        }
+    }
+
+    pub(super) fn close_with(&mut self, reply: &Reply, reason: CloseReason) {
+        self.say(reply);
+        self.close(reason);
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.void();
+        self.flush();
+        self.actions.push_back(Action::Close(reason));
+        self.state = State::Closed;
+        self.asked = None;
+        self.deadline = None;
+    }
+
+    /// Makes one action of the replies that have gathered.
+    pub(super) fn flush(&mut self) {
+        if !self.out.is_empty() {
+            self.actions.push_back(Action::Send(Bytes::from(std::mem::take(&mut self.out))));
+        }
+    }
+
+    /// The end of a group: replies leave, and a peer that has closed its side is let go.
+    pub(super) fn settle_down(&mut self) {
+        if self.asked.is_some() || matches!(self.state, State::Closed) {
+            return;
+        }
+        self.flush();
+        if self.eof {
+            self.close(CloseReason::Lost);
+        }
+    }
+
+    /// Says 421 if the server is going down and nothing would be cut off by it.
+    pub(super) fn go_down_if_idle(&mut self) -> bool {
+        let idle =
+            matches!(self.state, State::Waiting(_) | State::Command | State::Sasl(_)) && self.transaction.is_none();
+        let going = self.draining && idle && self.asked.is_none();
+        if going {
+            self.close_with(&words::GOING_DOWN, CloseReason::Shutdown);
+        }
+        going
+    }
+
+    /// Sets the deadline of the state.
+    pub(super) fn arm(&mut self, now: Instant) {
+        let span = match self.state {
+            State::Command | State::Sasl(_) => self.policy.command_timeout,
+            State::Data(_) | State::Chunk(..) => self.policy.data_timeout,
+            State::Handshake => Wait::StartTls.duration(),
+            State::Waiting(until) => until.saturating_duration_since(now),
+            State::Connecting => Duration::ZERO,
+            State::Closed => return self.deadline = None,
+        };
+        self.drip = 0;
+        self.deadline = Some(now + span);
+    }
+}
+
+pub(super) fn reply(code: u16, enhanced: (u8, u16, u16), text: String) -> Reply {
+    Reply::new(code, waypost_types::Enhanced(enhanced.0, enhanced.1, enhanced.2), text)
+}
+
+/// `detail` is RFC 3463's: 5.1.7 for a bad sender, 5.1.3 for a bad recipient.
+fn bad_path(command: &str, detail: u16, error: InvalidPath) -> Reply {
+    match error {
+        InvalidPath::Null => words::NULL_RECIPIENT,
+        InvalidPath::Keyword | InvalidPath::Brackets => {
+            reply(501, (5, 5, 4), format!("syntax: {command}:<user@example.com> [parameters]"))
+        }
+        InvalidPath::Address(error) => reply(501, (5, 1, detail), error.to_string()),
+    }
+}
+
+fn bad_parameter(error: InvalidParameter<'_>) -> Reply {
+    let short = |name: &str| name.chars().take(40).filter(|c| c.is_ascii_graphic()).collect::<String>();
+    match error {
+        InvalidParameter::Unknown(name) => reply(555, (5, 5, 4), format!("parameter not recognised: {}", short(name))),
+        InvalidParameter::Value(name) => reply(501, (5, 5, 4), format!("bad value of parameter {}", short(name))),
+        InvalidParameter::Repeated(name) => reply(501, (5, 5, 4), format!("parameter given twice: {}", short(name))),
+    }
+}

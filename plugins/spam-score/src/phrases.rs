@@ -1,0 +1,494 @@
+//! Phrases of unwanted mail, by what they are about. All are looked for in one pass over the lowered, blank-squeezed text.
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use crate::rules::Rule;
+
+/// What a find means.
+const GROUPS: &[(Rule, &[&str])] = &[
+    (Rule::GTUBE, &["xjs*c4jdbqadn1.nsbn3*2idnen*gtube-standard-anti-ube-test-email*c.34x"]),
+    (
+        Rule::PHRASE_MONEY,
+        &[
+            "earn money",
+            "make money",
+            "extra income",
+            "financial freedom",
+            "financial independence",
+            "home based business",
+            "home-based business",
+            "work from home",
+            "work at home",
+            "per week",
+            "in debt",
+            "out of debt",
+            "credit card debt",
+            "bad credit",
+            "credit rating",
+            "credit report",
+            "consolidate",
+            "mortgage rate",
+            "lowest rate",
+            "interest rates",
+            "refinance",
+            "home loan",
+            "low as $",
+            "save thousands",
+            "save up to",
+            "thousands of dollars",
+            "million dollars",
+            "cash bonus",
+            "your own boss",
+            "income opportunity",
+            "business opportunity",
+            "residual income",
+            "multi-level",
+            "mlm",
+            "get paid",
+            "no investment",
+            "return on investment",
+            "stock alert",
+            "undervalued",
+            "life insurance",
+            "free quote",
+            "quotes from",
+            "pre-approved",
+            "unsecured",
+            "earning potential",
+            "big money",
+            "fast cash",
+            "cash flow",
+            "tax free",
+            "investors",
+            "profits",
+            "bitcoin investment",
+            "crypto investment",
+        ],
+    ),
+    (
+        Rule::PHRASE_OFFER,
+        &[
+            "100% free",
+            "absolutely free",
+            "totally free",
+            "for free",
+            "free trial",
+            "free sample",
+            "free access",
+            "free membership",
+            "free gift",
+            "free info",
+            "free report",
+            "free consultation",
+            "no cost",
+            "no obligation",
+            "risk free",
+            "risk-free",
+            "money back guarantee",
+            "money-back guarantee",
+            "satisfaction guaranteed",
+            "guaranteed",
+            "limited time",
+            "special offer",
+            "exclusive offer",
+            "once in a lifetime",
+            "amazing",
+            "incredible",
+            "don't miss",
+            "you have been selected",
+            "you've been selected",
+            "you are a winner",
+            "you have won",
+            "congratulations",
+            "as seen on",
+            "new technology",
+            "breakthrough",
+            "revolutionary",
+            "the secret",
+            "best price",
+            "lowest price",
+            "at a fraction",
+            "discount",
+            "% off",
+            "retail value",
+            "while supplies last",
+            "offer expires",
+            "dear friend",
+            "dear sir",
+            "dear homeowner",
+            "free shipping",
+            "no strings",
+        ],
+    ),
+    (
+        Rule::PHRASE_CALL,
+        &[
+            "click here",
+            "click below",
+            "click the link",
+            "click on the link",
+            "order now",
+            "order today",
+            "order form",
+            "buy now",
+            "call now",
+            "call today",
+            "call toll",
+            "toll free",
+            "toll-free",
+            "act now",
+            "act today",
+            "apply now",
+            "sign up now",
+            "sign up today",
+            "join now",
+            "visit our web",
+            "reply to this email with",
+            "fill out the form",
+            "to place an order",
+            "to order",
+            "24 hours a day",
+            "all major credit cards",
+            "visa, mastercard",
+            "visa or mastercard",
+            "print the form",
+            "send your check",
+            "money order",
+            "start today",
+            "don't wait",
+            "call us",
+        ],
+    ),
+    (
+        Rule::PHRASE_REMOVAL,
+        &[
+            "to be removed",
+            "be removed from",
+            "remove you from",
+            "removed from our",
+            "removal instructions",
+            "to remove yourself",
+            "remove in the subject",
+            "remove in subject",
+            "\"remove\"",
+            "to opt out",
+            "opt-out",
+            "opt out",
+            "opted in",
+            "opt-in",
+            "no longer wish to receive",
+            "do not wish to receive",
+            "not wish to receive",
+            "receive further",
+            "receive future",
+            "receive no further",
+            "future mailings",
+            "further mailings",
+            "mailing list, please",
+            "this is not spam",
+            "not spam",
+            "not unsolicited",
+            "in compliance with",
+            "bill s.1618",
+            "s. 1618",
+            "section 301",
+            "can-spam",
+            "one time mailing",
+            "one-time mailing",
+            "one time email",
+            "you are receiving this",
+            "you received this email because",
+            "our partners",
+            "partner sites",
+            "apologize for any inconvenience",
+            "received this in error",
+            "received this message in error",
+            "never be contacted",
+            "list manager",
+            "unsubscribe from this",
+        ],
+    ),
+    (
+        Rule::PHRASE_PHARMA,
+        &[
+            "viagra",
+            "cialis",
+            "levitra",
+            "phentermine",
+            "xanax",
+            "valium",
+            "prescription",
+            "online pharmacy",
+            "weight loss",
+            "lose weight",
+            "losing weight",
+            "burn fat",
+            "body fat",
+            "human growth",
+            "growth hormone",
+            "hgh",
+            "anti-aging",
+            "anti aging",
+            "herbal",
+            "wrinkles",
+            "impotence",
+            "erection",
+            "libido",
+            "enlarge",
+            "enlargement",
+            "inches to your",
+            "cellulite",
+            "all natural",
+            "side effects",
+            "diet pill",
+            "miracle",
+            "toner cartridge",
+            "male enhancement",
+            "testosterone",
+            "cbd oil",
+            "keto",
+        ],
+    ),
+    (
+        Rule::PHRASE_ADULT,
+        &[
+            "xxx",
+            "porn",
+            "hardcore",
+            "hot teen",
+            "teens",
+            "nude",
+            "naked",
+            "horny",
+            "adult site",
+            "adult web",
+            "webcam",
+            "live girls",
+            "18 years",
+            "over 18",
+            "over 21",
+            "18 or older",
+            "sexual",
+            "sexy",
+            "pussy",
+            "cum ",
+            "lesbian",
+            "singles in your area",
+            "lonely",
+            "hot girls",
+            "adults only",
+        ],
+    ),
+    (
+        Rule::PHRASE_ADVANCE_FEE,
+        &[
+            "million united states",
+            "million us dollars",
+            "us$",
+            "next of kin",
+            "foreign account",
+            "bank account number",
+            "nigeria",
+            "lagos",
+            "sierra leone",
+            "late president",
+            "late general",
+            "late husband",
+            "deceased",
+            "strictly confidential",
+            "utmost confidence",
+            "utmost secrecy",
+            "urgent assistance",
+            "your assistance",
+            "transfer of",
+            "transfer the",
+            "transfer this",
+            "the funds",
+            "this fund",
+            "the sum of",
+            "beneficiary",
+            "inheritance",
+            "security company",
+            "trunk box",
+            "consignment",
+            "bank of africa",
+            "diplomatic courier",
+            "barrister",
+            "business proposal",
+            "foreign partner",
+            "lottery",
+            "winning number",
+            "claims agent",
+            "compensation fund",
+            "god bless",
+            "(usd",
+        ],
+    ),
+    (
+        Rule::PHRASE_PHISHING,
+        &[
+            "verify your account",
+            "confirm your account",
+            "update your account",
+            "account has been",
+            "account will be",
+            "suspended",
+            "unusual activity",
+            "suspicious activity",
+            "unauthorized access",
+            "verify your identity",
+            "confirm your identity",
+            "update your information",
+            "billing information",
+            "your password",
+            "password will expire",
+            "mailbox is full",
+            "mailbox quota",
+            "storage limit",
+            "log in to your",
+            "login to your",
+            "dear customer",
+            "dear valued",
+            "security department",
+            "social security number",
+            "within 24 hours",
+            "within 48 hours",
+            "failure to",
+            "your parcel",
+            "your package",
+            "invoice attached",
+            "attached invoice",
+            "payment failed",
+            "re-activate",
+            "validate your",
+        ],
+    ),
+    (
+        Rule::PHRASE_BULK,
+        &[
+            "bulk email",
+            "bulk e-mail",
+            "bulk mail",
+            "email addresses",
+            "e-mail addresses",
+            "million addresses",
+            "email marketing",
+            "e-mail marketing",
+            "opt-in email",
+            "mass mailing",
+            "targeted email",
+            "email list",
+            "e-mail list",
+            "fresh addresses",
+            "search engine",
+            "website traffic",
+            "more traffic",
+            "hits to your",
+            "web site promotion",
+            "website promotion",
+            "marketing software",
+            "email extractor",
+            "merchant account",
+            "accept credit cards",
+            "university diploma",
+            "diplomas",
+            "non accredited",
+            "no required tests",
+            "seo services",
+            "first page of google",
+            "cable descrambler",
+            "descrambler",
+            "internet spy",
+            "find out anything",
+            "banned cd",
+            "toner",
+        ],
+    ),
+];
+
+/// The phrases of all groups, ready to be looked for.
+pub struct Phrases {
+    automaton: AhoCorasick,
+    /// The group of each phrase.
+    groups: Vec<u8>,
+}
+
+/// How many different phrases of each group were found.
+pub type Found = [u8; GROUPS.len()];
+
+impl Phrases {
+    /// Builds the automaton: once for an instance.
+    pub fn new() -> Phrases {
+        let groups =
+            GROUPS.iter().enumerate().flat_map(|(at, (_, phrases))| phrases.iter().map(move |_| at as u8)).collect();
+        let phrases = GROUPS.iter().flat_map(|(_, phrases)| phrases.iter());
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::DFA))
+            .prefilter(false)
+            .build(phrases)
+            .expect("a few hundred short phrases are within every limit of the automaton");
+        Phrases { automaton, groups }
+    }
+
+    /// Looks for all phrases in lowered, squeezed text. A phrase counts once however often it stands there.
+    pub fn find(&self, text: &[u8]) -> Found {
+        let mut found = Found::default();
+        let mut seen = vec![false; self.groups.len()];
+        for hit in self.automaton.find_iter(text) {
+            let pattern = hit.pattern().as_usize();
+            if !seen[pattern] && stands_alone(text, hit.start(), hit.end()) {
+                seen[pattern] = true;
+                let count = &mut found[usize::from(self.groups[pattern])];
+                *count = count.saturating_add(1);
+            }
+        }
+        found
+    }
+}
+
+impl Default for Phrases {
+    fn default() -> Phrases {
+        Phrases::new()
+    }
+}
+
+/// The rule of each group, in the order of [`Found`].
+pub fn rules() -> impl Iterator<Item = Rule> {
+    GROUPS.iter().map(|(rule, _)| *rule)
+}
+
+/// A phrase that begins with a letter must begin a word: `cialis` is no part of `specialist`.
+fn stands_alone(text: &[u8], start: usize, end: usize) -> bool {
+    let is_letter = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let begins = !is_letter(start) || start == 0 || !is_letter(start - 1);
+    // The end may be inflected, but not for the shortest.
+    begins && (end - start > 5 || !is_letter(end - 1) || !is_letter(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &str, rule: Rule) -> u8 {
+        let at = rules().position(|group| group == rule).unwrap();
+        Phrases::new().find(text.as_bytes())[at]
+    }
+
+    #[test]
+    fn phrases_count_once_and_only_as_words() {
+        assert_eq!(count("click here or click here, order now", Rule::PHRASE_CALL), 2);
+        assert_eq!(count("a specialist", Rule::PHRASE_PHARMA), 0);
+        assert_eq!(count("cialis!", Rule::PHRASE_PHARMA), 1);
+        assert_eq!(count("ssxxxs", Rule::PHRASE_ADULT), 0);
+        assert_eq!(count("", Rule::PHRASE_MONEY), 0);
+    }
+
+    #[test]
+    fn phrases_are_lower_case_and_squeezed() {
+        for phrase in GROUPS.iter().flat_map(|(_, phrases)| phrases.iter()) {
+            assert_eq!(phrase.to_ascii_lowercase(), *phrase);
+            assert!(!phrase.contains("  ") && !phrase.is_empty());
+        }
+    }
+}

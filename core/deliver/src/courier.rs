@@ -15,7 +15,7 @@ use waypost_types::{Enhanced, Event, Outcome, Reply, Security, Timestamp};
 
 use crate::chance::{self, Dice};
 use crate::desk::{Desk, Errand, Lane, Next, Parcel, Todo, Way};
-use crate::held::{Count, Held, News};
+use crate::held::{Count, Held, Memory, News};
 use crate::notice;
 use crate::options::{Options, Services};
 use crate::plan::Plans;
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) services: Services,
     pub(crate) dice: Dice,
     pub(crate) broken: Broken,
+    pub(crate) memory: Memory,
     plans: Plans,
     desk: Mutex<Desk>,
     count: Arc<Count>,
@@ -74,15 +75,16 @@ impl Courier {
         assert!(options.lease >= LEASE_MIN, "a claim must outlast the longest attempt: half an hour at least");
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk::new(options.schedule, options.idle_connections_max)),
-            options,
             services,
             dice: Dice::default(),
             broken: Broken::default(),
+            memory: Memory::new(options.loaded_mib_max),
             plans: Plans::default(),
             count: Arc::default(),
             wake: Notify::new(),
             draining: AtomicBool::new(false),
             store_failed: AtomicBool::new(false),
+            options,
         });
         tokio::spawn(claim_what_is_due(shared.clone()));
         Courier { shared }
@@ -228,6 +230,7 @@ impl Shared {
         if groups.is_empty() {
             return self.release(claim);
         }
+        let groups = in_transactions(groups, self.options.recipients_max.max(1));
         let held = Held::new(claim, groups.len(), lease_end, &self.count);
         let now = Instant::now();
         let mut errands = Vec::with_capacity(groups.len());
@@ -398,7 +401,7 @@ impl Shared {
         }
     }
 
-    async fn write(&self, held: &Held, settlement: Settlement, reasons: &[Reason]) {
+    async fn write(self: &Arc<Self>, held: &Held, settlement: Settlement, reasons: &[Reason]) {
         let mut pause = Duration::from_millis(50);
         loop {
             let error = match self.services.store.settle(&held.claim, settlement.clone()).await {
@@ -411,13 +414,20 @@ impl Shared {
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
                 StoreError::Failed(text) => {
-                    if !self.store_failed.swap(true, Ordering::SeqCst) {
-                        self.services.observer.observe(Event::StoreFailed { error: &text });
-                    }
+                    self.stop_for_failed_store(&text);
                     return self.unsettled(held, &text);
                 }
                 error => return self.unsettled(held, &error.to_string()),
             }
+        }
+    }
+
+    /// Nothing may be sent any more that cannot be settled: it would be sent again after the restart.
+    fn stop_for_failed_store(self: &Arc<Self>, error: &str) {
+        if !self.store_failed.swap(true, Ordering::SeqCst) {
+            self.services.observer.observe(Event::StoreFailed { error });
+            let todo = self.desk().close(Instant::now());
+            self.carry_out(todo);
         }
     }
 
@@ -467,4 +477,16 @@ impl Shared {
     fn complain(&self, message: &str) {
         self.services.observer.observe(Event::Notice { level: "warn", message });
     }
+}
+
+/// No group larger than one transaction may be.
+fn in_transactions(groups: Vec<(NextHop, Vec<u32>)>, recipients_max: usize) -> Vec<(NextHop, Vec<u32>)> {
+    if groups.iter().all(|(_, recipients)| recipients.len() <= recipients_max) {
+        return groups;
+    }
+    let parts = |(next_hop, recipients): (NextHop, Vec<u32>)| {
+        let parts: Vec<_> = recipients.chunks(recipients_max).map(|part| (next_hop.clone(), part.to_vec())).collect();
+        parts
+    };
+    groups.into_iter().flat_map(parts).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
 use waypost_queue::{Claim, Entry, Settled, Store, StoreError};
 use waypost_types::Message;
 
@@ -50,7 +50,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) claim: Claim,
-    message: OnceCell<Message>,
+    message: OnceCell<(Message, Option<OwnedSemaphorePermit>)>,
     /// No transaction begins after this moment.
     pub(crate) start_by: Instant,
     /// Whatever is under way then is broken off: the lease runs out.
@@ -76,7 +76,7 @@ impl Held {
         count.count.fetch_add(1, Ordering::Relaxed);
         let end = lease_end.checked_sub(Duration::from_secs(30)).unwrap_or(lease_end);
         Arc::new(Held {
-            message: OnceCell::new_with(claim.message.clone()),
+            message: OnceCell::new_with(claim.message.clone().map(|message| (message, None))),
             claim,
             start_by: end.checked_sub(LONGEST).unwrap_or(end),
             end,
@@ -89,14 +89,23 @@ impl Held {
         &self.claim.entry
     }
 
-    /// The message: from memory, or read once for all groups.
-    pub(crate) async fn message(&self, store: &dyn Store) -> Result<&Message, StoreError> {
-        self.message.get_or_try_init(|| read(store, self.entry())).await
+    /// The message: from memory, or read once for all groups. `Busy` if there is no room for it at present.
+    pub(crate) async fn message(&self, store: &dyn Store, memory: &Memory) -> Result<&Message, StoreError> {
+        let load = || async {
+            let room = memory.take(self.entry().size).await?;
+            Ok((read(store, self.entry()).await?, Some(room)))
+        };
+        self.message.get_or_try_init(load).await.map(|(message, _)| message)
     }
 
     /// The message, which has been asked for by [`Held::message`] before.
     pub(crate) fn loaded(&self) -> &Message {
-        self.message.get().expect("the message was loaded before it was used")
+        &self.message.get().expect("the message was loaded before it was used").0
+    }
+
+    /// The message, if it is in memory.
+    pub(crate) fn in_memory(&self) -> Option<&Message> {
+        self.message.get().map(|(message, _)| message)
     }
 
     /// A group is through. True: nobody is settling this claim, so the caller has to.
@@ -126,8 +135,35 @@ impl Held {
     }
 }
 
+/// Room for messages read from the store.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    kib_free: Arc<Semaphore>,
+    kib_max: u32,
+}
+
+/// How long to wait for room. Not for ever: who has it may be waiting for the place that we hold.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Memory {
+    pub(crate) fn new(mib_max: u16) -> Memory {
+        let kib_max = u32::from(mib_max.max(1)) * 1024;
+        Memory { kib_free: Arc::new(Semaphore::new(kib_max as usize)), kib_max }
+    }
+
+    /// Room for so many octets; all there is for a message larger than that.
+    async fn take(&self, octets: u64) -> Result<OwnedSemaphorePermit, StoreError> {
+        let kib = octets.div_ceil(1024).clamp(1, u64::from(self.kib_max)) as u32;
+        let permit = self.kib_free.clone().acquire_many_owned(kib);
+        match tokio::time::timeout(ROOM_PATIENCE, permit).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+            Err(_) => Err(StoreError::Busy),
+        }
+    }
+}
+
 /// A message from the store, chunk by chunk; the chunks become its ranges.
-async fn read(store: &dyn Store, entry: &Entry) -> Result<Message, StoreError> {
+pub(crate) async fn read(store: &dyn Store, entry: &Entry) -> Result<Message, StoreError> {
     let chunk_bytes = store.limits().chunk_bytes.max(1) as u64;
     let count = entry.size.div_ceil(chunk_bytes);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(count as usize);

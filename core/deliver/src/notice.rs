@@ -6,7 +6,7 @@ use waypost_queue::{Entry, Settlement, Store};
 use waypost_types::{Message, Timestamp};
 
 use crate::chance::Dice;
-use crate::held::{Held, News};
+use crate::held::{self, Held, News};
 
 /// Turns news into a settlement. Recipients and reports about them become durable together: there is never one without the other.
 pub(crate) async fn settlement(
@@ -46,8 +46,12 @@ pub(crate) async fn settlement(
 
 /// What the report returns of the message. A message that cannot be read must not keep its report from being sent.
 async fn original(reporter: &Reporter, store: &dyn Store, held: &Held, entry: &Entry, reason: Reason) -> Message {
-    if held.claim.message.is_some() || dsn::returns_whole(reporter, entry, reason) {
-        return held.message(store).await.cloned().unwrap_or_default();
+    if let Some(message) = held.in_memory() {
+        return message.clone();
+    }
+    if dsn::returns_whole(reporter, entry, reason) {
+        // Bounded by the reporter's `return_bytes_max`.
+        return held::read(store, entry).await.unwrap_or_default();
     }
     let first: Bytes = store.read(entry.id, 0).await.unwrap_or_default();
     Message::new(first)

@@ -33,6 +33,10 @@ pub struct Options {
     pub lease: Duration,
     /// Claims in hand at once: waiting, running or being settled.
     pub claims_max: usize,
+    /// MiB of messages read from the store at once. Fresh messages come in memory and are bounded by the schedule.
+    pub loaded_mib_max: u16,
+    /// Recipients of one transaction. RFC 5321 §4.5.3.1.8 promises room for 100.
+    pub recipients_max: usize,
     /// Until a TCP connection must be up.
     pub connect_timeout: Duration,
     /// Addresses tried in one attempt (Postfix's `smtp_mx_address_limit`).
@@ -67,6 +71,8 @@ impl Options {
             schedule: schedule::Options::default(),
             lease: Duration::from_secs(3600),
             claims_max: 20_000,
+            loaded_mib_max: 256,
+            recipients_max: 100,
             connect_timeout: Duration::from_secs(30),
             addresses_max: 5,
             connection_messages_max: 100,

@@ -30,6 +30,7 @@ impl Bench<'_> {
     /// An attempt for the recipient ended with `reply`.
     pub(crate) fn judge(&self, index: u32, reply: Reply, taken: Taken, target: &str, dsn_passed: bool) -> News {
         let delivery = &self.entry.recipients[index as usize];
+        let reply = brief(reply);
         let attempt = Attempt { at: self.now, target: target.into(), reply: reply.clone() };
         let next = self.backoff.next(self.now, self.entry.expires, delivery.attempts.saturating_add(1), self.random);
         let (outcome, due) = match reply.code / 100 {
@@ -58,6 +59,17 @@ impl Bench<'_> {
             None => (Outcome::Failed(expired(self.entry, self.now, &reply)), self.now),
         }
     }
+}
+
+/// Replies are kept on disk for each recipient: a wordy peer must not fill it.
+const REPLY_TEXT_MAX: usize = 1024;
+
+fn brief(mut reply: Reply) -> Reply {
+    if reply.text.len() > REPLY_TEXT_MAX {
+        let end = reply.text.floor_char_boundary(REPLY_TEXT_MAX);
+        reply.text.to_mut().truncate(end);
+    }
+    reply
 }
 
 fn not_answering() -> Reply {
@@ -126,6 +138,14 @@ mod tests {
         assert_eq!(reply.enhanced, Some(Enhanced(5, 4, 7)));
         assert!(reply.text.contains("24 hours") && reply.text.contains("450"), "{reply}");
         assert_eq!(failed.attempt.unwrap().reply.code, 450);
+    }
+
+    #[test]
+    fn a_wordy_reply_is_cut() {
+        let entry = entry();
+        let bench = Bench { entry: &entry, backoff: &Backoff::default(), now: entry.accepted, random: 0 };
+        let settled = bench.judge(0, Reply::plain(550, "é".repeat(5000)), Taken::Relayed, "t", false).settled;
+        assert_eq!(settled.outcome.reply().unwrap().text.len(), REPLY_TEXT_MAX);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use waypost_queue::StoreError;
 use waypost_queue::schedule::Feedback;
 use waypost_resolve::Plan;
 use waypost_smtp::client::{Report, Transaction};
@@ -114,9 +115,17 @@ async fn carry(shared: &Arc<Shared>, line: &mut Option<Line>, errand: Errand) ->
         shared.hand_in(&held, Vec::new(), "");
         return Feedback::Nothing;
     }
-    if let Err(error) = held.message(&*shared.services.store).await {
-        shared.unreadable(&held, &recipients, &error);
-        return Feedback::Nothing;
+    match held.message(&*shared.services.store, &shared.memory).await {
+        Ok(_) => {}
+        Err(StoreError::Busy) => {
+            // No room in memory: its turn comes again.
+            shared.hand_in(&held, Vec::new(), "");
+            return Feedback::Nothing;
+        }
+        Err(error) => {
+            shared.unreadable(&held, &recipients, &error);
+            return Feedback::Nothing;
+        }
     }
     let errand = Errand { held, recipients, way };
     match &errand.way {

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use waypost_queue::{Kind, Store, StoreError};
+use waypost_queue::{Claim, Handoff, Kind, Store, StoreError};
 use waypost_resolve::Plan;
 use waypost_types::{Enhanced, Notify, Reply, ReversePath, Security::Plain};
 
 use crate::house::{House, hop, now};
 use crate::peer::{Act, Peer};
+
+type Line = fn(usize, usize, &str) -> Option<Act>;
 
 #[tokio::test]
 async fn greylisting_is_survived() {
@@ -118,7 +120,7 @@ async fn a_delay_is_reported_once() {
 
 #[tokio::test]
 async fn the_next_host_is_tried_when_one_does_not_answer_or_puts_off() {
-    let scripts: [fn(usize, usize, &str) -> Option<Act>; 5] = [
+    let scripts: [Line; 5] = [
         |_, _, heard| (heard == "connect").then_some(Act::SayAndClose("421 4.3.2 busy")),
         |_, _, heard| (heard == "connect").then_some(Act::SayAndClose("554 5.7.1 go away")),
         |_, _, heard| heard.starts_with("EHLO").then_some(Act::Close),
@@ -228,7 +230,7 @@ async fn a_busy_store_is_asked_again_and_a_failed_one_stops_the_courier() {
     house.mx("peer.test", vec![hop(peer.address, Plain)]);
     let claim = house.accept(house.entry(&["b@peer.test"])).await;
     house.store.set_fault(Some(StoreError::Busy));
-    waypost_queue::Handoff::offer(&house.courier, claim);
+    house.courier.offer(claim);
     house.until("relayed", 1).await;
     assert_eq!(house.count("removed"), 0);
     house.store.set_fault(None);
@@ -237,12 +239,12 @@ async fn a_busy_store_is_asked_again_and_a_failed_one_stops_the_courier() {
 
     let claim = house.accept(house.entry(&["b@peer.test"])).await;
     house.store.set_fault(Some(StoreError::Failed("input/output error".into())));
-    waypost_queue::Handoff::offer(&house.courier, claim);
+    house.courier.offer(claim);
     house.until("StoreFailed", 1).await;
     house.until("Notice", 1).await;
     house.store.set_fault(None);
     let next = house.accept(house.entry(&["c@peer.test"])).await;
-    waypost_queue::Handoff::offer(&house.courier, next);
+    house.courier.offer(next);
     tokio::task::yield_now().await;
     assert_eq!(peer.messages().len(), 2, "nothing is sent that cannot be settled");
 }
@@ -259,4 +261,45 @@ async fn different_hosts_of_one_provider_do_not_mix_policies() {
     house.send(house.entry(&["b@strict.test"])).await;
     house.until("delayed b@strict.test", 1).await;
     assert_eq!(peer.messages().len(), 1, "the kept connection is not good enough");
+}
+
+#[tokio::test]
+async fn a_claim_that_was_lost_is_not_settled_and_not_repeated_by_its_old_holder() {
+    let peer = Peer::new(|_, _, heard| (heard == ".").then_some(Act::Dally(Duration::from_millis(50)))).await;
+    let house = House::new();
+    house.mx("peer.test", vec![hop(peer.address, Plain)]);
+    let claim = house.accept(house.entry(&["b@peer.test"])).await;
+    let stale = Claim { token: 0, ..claim.clone() };
+    house.courier.offer(stale);
+    house.until("Notice", 1).await;
+    assert_eq!((house.count("relayed"), house.count("removed"), house.courier.in_hand()), (1, 0, 0));
+    assert_eq!(house.store.get(claim.entry.id).await.unwrap().unwrap().recipients[0].attempts, 0);
+}
+
+#[tokio::test]
+async fn what_is_held_is_not_delivered() {
+    let house = House::new();
+    let mut entry = house.entry(&["bob@waypost.test"]);
+    entry.held = Some("an operator looks at it".into());
+    house.send(entry).await;
+    house.send(house.entry(&["carol@waypost.test"])).await;
+    house.until("removed", 1).await;
+    assert_eq!((house.mailbox("bob").len(), house.mailbox("carol").len(), house.store.counts().claimed), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_given_up_in_time() {
+    let mute = Peer::new(|_, _, heard| (heard == "connect").then_some(Act::Hang)).await;
+    let slow = Peer::new(|connection, _, heard| (heard == "." && connection == 0).then_some(Act::Hang)).await;
+    let house = House::with(|options| options.timeout_divisor = 2000);
+    house.mx("mute.test", vec![hop(mute.address, Plain)]);
+    house.mx("slow.test", vec![hop(slow.address, Plain)]);
+    house.send(house.entry(&["b@mute.test"])).await;
+    house.send(house.entry(&["b@slow.test"])).await;
+    house.until("delayed b@mute.test attempt=1", 1).await;
+    house.until("relayed b@slow.test attempt=2", 1).await;
+    let heard = house.heard();
+    let of = |who| heard.iter().find(|line| line.contains(who)).unwrap();
+    assert!(of("b@mute.test").contains("timed out while waiting for the greeting"));
+    assert!(of("b@slow.test").contains("timed out while waiting for the reply to the final dot"));
 }

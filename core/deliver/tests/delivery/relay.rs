@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use waypost_deliver::Options;
-use waypost_queue::{Handoff, Store};
+use waypost_queue::{Claim, Handoff, Store};
+use waypost_types::Message;
 use waypost_types::Security::Plain;
 
 use crate::house::{House, hop};
@@ -170,6 +172,32 @@ async fn what_is_in_the_queue_is_found_without_being_offered() {
     house.courier.wake();
     house.until("removed", 1).await;
     assert_eq!(peer.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_of_many_chunks_is_read_whole() {
+    let peer = Peer::new(|_, _, _| None).await;
+    let house = House::with(|_| {});
+    house.mx("peer.test", vec![hop(peer.address, Plain)]);
+    let body = format!("Subject: long\r\n\r\n{}", "0123456789abcdef\r\n".repeat(20_000));
+    let message = Message::new(Bytes::from(body.clone()));
+    let claim = house.store.accept(house.entry(&["b@peer.test"]), message).await.unwrap();
+    assert!(claim.message.as_ref().unwrap().len() > 5 * house.store.limits().chunk_bytes);
+    let claim = Claim { message: None, ..claim };
+    house.courier.offer(claim);
+    house.until("removed", 1).await;
+    assert!(peer.messages() == [body]);
+}
+
+#[tokio::test]
+async fn many_recipients_go_in_several_transactions() {
+    let peer = Peer::new(|_, _, _| None).await;
+    let house = House::with(|options| options.recipients_max = 10);
+    house.mx("peer.test", vec![hop(peer.address, Plain)]);
+    let names: Vec<String> = (0..45).map(|n| format!("u{n}@peer.test")).collect();
+    house.send(house.entry(&names.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    house.until("removed", 1).await;
+    assert_eq!((house.count("relayed"), peer.messages().len()), (45, 5));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Where a connection stands, how long it may stand there, and the way from the greeting to `Ready`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -8,6 +8,9 @@ use bytes::Bytes;
 use waypost_types::{Enhanced, Reply};
 
 use super::offers::Offers;
+use super::pipeline::{Command, Flight};
+use crate::timer::Wait;
+
 use super::{Action, Client, Failure, TlsUse};
 
 /// What is awaited.
@@ -45,17 +48,23 @@ pub(super) enum Auth {
 }
 
 impl State {
-    /// RFC 5321 §4.5.3.2. After the final dot ten minutes: giving up earlier makes duplicates.
-    pub(super) fn timeout(self) -> Option<Duration> {
-        let minutes = match self {
-            State::Greeting | State::Ehlo | State::Helo | State::StartTls | State::Auth(_) | State::Envelope => 5,
-            // The handshake has several flights; each of them would be allowed this long by RFC 5321's spirit.
-            State::Handshake => 2,
-            State::Dot | State::LoneDot => 10,
-            State::Quit => return Some(Duration::from_secs(10)),
+    /// What the table of timeouts calls it; `command` is the one whose reply comes next.
+    fn wait(self, command: Option<Command>) -> Option<Wait> {
+        Some(match self {
+            State::Greeting => Wait::Greeting,
+            State::Ehlo | State::Helo => Wait::Hello,
+            State::StartTls | State::Handshake => Wait::StartTls,
+            State::Auth(_) => Wait::Auth,
+            State::Envelope => match command {
+                Some(Command::Reset) => Wait::Reset,
+                Some(Command::Rcpt(_)) => Wait::Rcpt,
+                Some(Command::Data) => Wait::DataInitiation,
+                Some(Command::Mail) | None => Wait::Mail,
+            },
+            State::Dot | State::LoneDot => Wait::DataTermination,
+            State::Quit => Wait::Quit,
             State::Idle | State::Closed => return None,
-        };
-        Some(Duration::from_secs(minutes * 60))
+        })
     }
 
     /// The word in [`Failure::step`].
@@ -227,7 +236,8 @@ impl Client {
 
     /// Starts the timer of the present state anew.
     pub(super) fn arm(&mut self, now: Instant) {
-        self.deadline = self.state.timeout().map(|span| now + span / self.options.timeout_divisor.max(1));
+        let wait = self.state.wait(self.flight.as_ref().and_then(Flight::awaited));
+        self.deadline = wait.map(|wait| now + wait.duration() / self.options.timeout_divisor.max(1));
     }
 }
 

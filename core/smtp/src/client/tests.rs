@@ -354,7 +354,15 @@ fn the_wait_for_the_final_dot_lasts_ten_minutes_from_when_it_was_written() {
 }
 
 #[test]
-fn every_other_wait_lasts_five_minutes() {
+fn each_wait_lasts_as_long_as_the_table_says() {
+    let mut wire = Wire::ready(options(), &["PIPELINING"]);
+    let left = |wire: &Wire| (wire.client.poll_timeout().unwrap() - wire.now).as_secs();
+    wire.begin(to(&["b@example.net"]));
+    assert_eq!(left(&wire), 300);
+    wire.say("250 ok\r\n");
+    assert_eq!(left(&wire), 300);
+    wire.say("250 ok\r\n");
+    assert_eq!(left(&wire), 120, "DATA");
     let mut wire = Wire::new(options());
     assert_eq!(wire.client.poll_timeout(), Some(wire.now + Duration::from_secs(300)));
     wire.client.handle_timeout(wire.now + Duration::from_secs(300));

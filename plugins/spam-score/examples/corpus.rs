@@ -22,7 +22,7 @@ fn main() {
         arguments.get(at).expect("usage: corpus HAM_FOLDER SPAM_FOLDER [--even|--odd] [--csv FILE] [--misses]")
     });
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let keep = |at: usize| !(has("--even") && at % 2 == 1 || has("--odd") && at % 2 == 0);
+    let keep = |at: usize| !(has("--even") && at % 2 == 1 || has("--odd") && at.is_multiple_of(2));
     let mut took = Duration::ZERO;
     let mut octets = 0;
     let mut seen = Vec::new();

@@ -34,14 +34,13 @@ impl Plugin for Whitelist {
 
     fn connect(&mut self, host: &Host) -> Outcome {
         match self.client_rule(host) {
-            Rule::None => Ok(Action::Next),
-            Rule::Permit(why) => Ok(permit(host, &why)),
-            Rule::Block(reply) if self.config.delay_reject => {
-                host.session().set_var(CLIENT_BLOCK, rule::to_text(&reply).as_bytes());
-                Ok(Action::Next)
-            }
-            Rule::Block(reply) => Ok(Action::Reject(reply)),
+            Rule::Permit(why) => return Ok(permit(host, &why)),
+            Rule::Block(reply) if !self.config.delay_reject => return Ok(Action::Reject(reply)),
+            // The name may still be on its way; then RCPT decides.
+            Rule::None if self.config.asks_about_names() && host.session().ptr_name().is_none() => {}
+            rule => self.keep_client(host, &rule),
         }
+        Ok(Action::Next)
     }
 
     fn mail(&mut self, host: &Host, sender: &str) -> Outcome {
@@ -60,6 +59,13 @@ impl Plugin for Whitelist {
     fn rcpt(&mut self, host: &Host, recipient: &Recipient) -> Outcome {
         if host.scores().has(WHITELISTED) {
             return Ok(Action::Accept);
+        }
+        if self.config.asks_about_clients() && host.session().get_var(CLIENT_BLOCK).is_none() {
+            // Nobody asked at connect, or the client had no name yet.
+            match self.client_rule(host) {
+                Rule::Permit(why) => return Ok(permit(host, &why)),
+                rule => self.keep_client(host, &rule),
+            }
         }
         let rule = self.address_rule(host, Side::Recipient, &recipient.address);
         if let Rule::Permit(why) = rule {
@@ -106,6 +112,14 @@ impl Whitelist {
             block = Rule::Block(config.refusal(&format!("client [{address}]")));
         }
         block
+    }
+
+    /// Keeps what was found about the client until RCPT; nothing found is kept as an empty text.
+    fn keep_client(&self, host: &Host, rule: &Rule) {
+        if self.config.asks_about_clients() {
+            let block = if let Rule::Block(reply) = rule { rule::to_text(reply) } else { String::new() };
+            host.session().set_var(CLIENT_BLOCK, block.as_bytes());
+        }
     }
 
     /// What the tables say about a sender or a recipient.
@@ -196,6 +210,19 @@ mod tests {
         // The host gives no name when it is not confirmed; HELO is the client's own word and not looked at.
         bench.client("192.0.2.9").script().session.helo = "mx1.example.com".into();
         assert_eq!(bench.connect(), Ok(Action::Next));
+    }
+
+    #[test]
+    fn a_name_that_comes_late_counts_at_rcpt() {
+        let mut bench = bench(r#"{"permit": {"names": [".example.com"]}, "block": {"names": [".spam.example"]}}"#);
+        bench.client("192.0.2.9");
+        assert_eq!(bench.connect(), Ok(Action::Next));
+        bench.named("mx1.example.com");
+        assert_eq!(bench.rcpt("a@example.net"), Ok(Action::Accept));
+        assert_eq!(bench.facts(), ["WHITELISTED 0"]);
+        bench.client("192.0.2.9").named("x.spam.example");
+        assert!(matches!(bench.rcpt("a@example.net"), Ok(Action::Reject(_))), "connect was not even asked");
+        assert!(matches!(bench.rcpt("b@example.net"), Ok(Action::Reject(_))));
     }
 
     #[test]

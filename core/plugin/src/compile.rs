@@ -150,12 +150,21 @@ fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The installation's secret; made at the first start, and again when it does not have the right length.
+/// The installation's secret; made at the first start, and again when it does not have the right length. Of two processes
+/// that start at the same time one makes it and both read it.
 fn read_secret(dir: &Path) -> io::Result<[u8; SECRET_LEN]> {
     if let Some(secret) = stored_secret(dir)? {
         return Ok(secret);
     }
-    write_whole(dir, "secret", &fresh_secret())?;
+    let fresh = format!("secret.{:016x}", entropy());
+    write_whole(dir, &fresh, &fresh_secret())?;
+    let linked = fs::hard_link(dir.join(&fresh), dir.join("secret"));
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && stored_secret(dir)?.is_none() => {
+            fs::rename(dir.join(&fresh), dir.join("secret"))?;
+        }
+        _ => fs::remove_file(dir.join(&fresh))?,
+    }
     stored_secret(dir)?.ok_or_else(|| io::Error::other("the secret that was just written cannot be read back"))
 }
 

@@ -54,7 +54,7 @@ impl Fault {
         match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => Fault::Limit("stack"),
             Some(Trap::Interrupt) => Fault::Limit("cpu"),
-            Some(trap) => Fault::Trapped(trap.to_string()),
+            Some(trap) => Fault::Trapped(trap.to_string().trim_start_matches("wasm trap: ").to_string()),
             None => Fault::Trapped(error.root_cause().to_string()),
         }
     }

@@ -138,7 +138,7 @@ fn find(ctx: &mut Ctx, set: &str) -> Result<Vec<(u32, u64)>, Fault> {
     let mut hits = Vec::new();
     let mut search = |data: &[u8]| {
         let room = HITS_MAX - hits.len();
-        let found = patterns.searcher.find_iter(data).take(room);
+        let found = patterns.searcher.find_overlapping_iter(data).take(room);
         hits.extend(found.map(|hit| (hit.pattern().as_u32(), hit.start() as u64)));
     };
     if patterns.decoded {

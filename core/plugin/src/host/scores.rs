@@ -17,7 +17,7 @@ pub(crate) fn link(linker: &mut LinkerInstance<'_, Ctx>) -> Result<()> {
     action(linker, "add", |ctx, (symbol, weight, detail): (String, f64, Option<String>)| {
         state(ctx, &symbol, weight, detail)
     })?;
-    function(linker, "total", |ctx, ()| Ok(ctx.case.all_facts().map(|fact| fact.weight).sum::<f64>()))?;
+    function(linker, "total", |ctx, ()| Ok(ctx.case.all_facts().fold(0.0, |sum, fact| sum + fact.weight)))?;
     function(linker, "symbols", |ctx, ()| {
         Ok(ctx.case.all_facts().map(|fact| (fact.symbol.clone(), fact.weight)).collect::<Vec<_>>())
     })

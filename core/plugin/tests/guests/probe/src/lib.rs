@@ -158,11 +158,10 @@ fn simple() -> Outcome {
     Ok(if known || envelope::recipient_count() > 1000 { Action::Accept } else { Action::Next })
 }
 
-/// Recursion that the compiler cannot turn into a loop.
+/// Recursion that the compiler cannot turn into a loop, and that needs no stack in linear memory.
 #[inline(never)]
 fn recurse(n: u64) -> u64 {
-    let space = black_box([n; 64]);
-    if n == u64::MAX { 0 } else { recurse(n + 1) + space[(n % 64) as usize] }
+    if CALLS.load(Ordering::Relaxed) == u32::MAX { n } else { recurse(n + 1).rotate_left(3) ^ n }
 }
 
 fn hostile(what: &str) -> Option<Outcome> {
@@ -213,7 +212,8 @@ fn asking(what: &str) -> Outcome {
         "dns" => say(format!("{:?}", dns::lookup(&question("listed.example")))),
         "slow" => say(format!("{:?}", dns::lookup(&question("slow.example")))),
         "dns-many" => {
-            let answers = dns::lookup_many(&[question("slow.example"), question("listed.example"), question("none.example")]);
+            let answers =
+                dns::lookup_many(&[question("slow.example"), question("listed.example"), question("none.example")]);
             say(answers.iter().map(|a| if a.is_ok() { "y" } else { "n" }).collect::<String>())
         }
         "dns-flood" => {
@@ -243,7 +243,9 @@ fn asking(what: &str) -> Outcome {
             }
             Ok(Action::Next)
         }
-        "table" => say(format!("{:?} {}", tables::lookup("people", "alice"), tables::contains_cidr("people", "192.0.2.7"))),
+        "table" => {
+            say(format!("{:?} {}", tables::lookup("people", "alice"), tables::contains_cidr("people", "192.0.2.7")))
+        }
         "other-table" => say(format!("{:?}", tables::lookup("secrets", "alice"))),
         "sign" => say(format!("{:?}", crypto::sign("ours", &[0; 32]))),
         "sign-other" => say(format!("{:?}", crypto::sign("theirs", &[0; 32]))),
@@ -277,7 +279,8 @@ fn asking(what: &str) -> Outcome {
 }
 
 fn fetch(url: &str) -> Result<u16, String> {
-    let request = http::Request { method: "GET".into(), url: url.into(), headers: vec![], body: vec![], timeout_ms: 1000 };
+    let request =
+        http::Request { method: "GET".into(), url: url.into(), headers: vec![], body: vec![], timeout_ms: 1000 };
     http::fetch(&request).map(|response| response.status)
 }
 
@@ -289,7 +292,13 @@ impl on_message::Guest for Probe {
                 let start = message::read(0, 8);
                 let end = message::read(message::size() - 2, 100);
                 let beyond = message::read(1 << 40, 100).len();
-                say(format!("{} {} {} {}", message::headers().len(), message::raw_headers().len() > 20, text(&start), end.len() + beyond))
+                say(format!(
+                    "{} {} {} {}",
+                    message::headers().len(),
+                    message::raw_headers().len() > 20,
+                    text(&start),
+                    end.len() + beyond
+                ))
             }
             "parts" => {
                 let parts = message::parts();

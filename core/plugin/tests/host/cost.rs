@@ -1,0 +1,79 @@
+//! What a call costs. Prints figures (`--nocapture`) and fails only when they are out of all proportion.
+
+use std::time::{Duration, Instant};
+
+use waypost_plugin::{Grants, Host, Isolation, PluginOptions};
+use waypost_types::Judge;
+
+use crate::bench::*;
+
+const ROUNDS: u32 = 5000;
+
+/// The median of batches, each a mean, in nanoseconds a call.
+async fn measure(host: &Host, what: &str) -> u64 {
+    let mut jury = host.open();
+    let question = rcpt_question(&format!("{what}@test.example"));
+    let mut batches = vec![];
+    for _ in 0..20 {
+        let started = Instant::now();
+        for _ in 0..ROUNDS / 20 {
+            jury.judge(question.clone()).await;
+        }
+        batches.push(started.elapsed().as_nanos() as u64 / u64::from(ROUNDS / 20));
+        jury.reset();
+    }
+    batches.sort_unstable();
+    batches[batches.len() / 2]
+}
+
+#[tokio::test]
+async fn a_call_costs_microseconds() {
+    let world = World::default();
+    let pooled = PluginOptions { isolation: Isolation::Pooled, ..probe() };
+    let fiber = PluginOptions { grants: Grants { dns: true, ..Grants::default() }, ..pooled.clone() };
+    let direct = measure(&world.host(vec![pooled.clone()]), "ok").await;
+    let simple = measure(&world.host(vec![pooled]), "simple").await;
+    let on_fiber = measure(&world.host(vec![fiber.clone()]), "simple").await;
+    let dns = measure(&world.host(vec![fiber]), "dns").await;
+    println!("pooled, no host call      {direct:>6} ns");
+    println!("pooled, three host calls  {simple:>6} ns");
+    println!("the same on a fiber       {on_fiber:>6} ns");
+    println!("one DNS question          {dns:>6} ns");
+    assert!(simple < 100_000, "{simple} ns");
+}
+
+#[tokio::test]
+async fn a_fresh_instance_costs_tens_of_microseconds() {
+    let host = World::default().host(vec![probe()]);
+    let mut jury = host.open();
+    let started = Instant::now();
+    for _ in 0..500 {
+        rcpt(&mut jury, "simple").await;
+        jury.reset();
+    }
+    let each = started.elapsed() / 500;
+    println!("fresh instance, init, one call, drop  {each:?}");
+    assert!(each < Duration::from_millis(5), "{each:?}");
+}
+
+#[test]
+fn a_stage_that_nobody_wants_costs_nothing() {
+    let host = World::default().host(vec![]);
+    let started = Instant::now();
+    for _ in 0..ROUNDS {
+        let jury = host.open();
+        assert_eq!(jury.stages(), host.stages());
+    }
+    println!("session without plugins   {:>6} ns", started.elapsed().as_nanos() / u128::from(ROUNDS));
+}
+
+#[test]
+fn a_warm_start_takes_milliseconds() {
+    let world = World::default();
+    world.host(vec![probe()]);
+    let started = Instant::now();
+    let plugins = (0..10).map(|n| PluginOptions { name: format!("probe-{n}"), ..probe() });
+    world.host(plugins.collect());
+    println!("warm start, ten plugins   {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5));
+}

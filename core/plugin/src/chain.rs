@@ -66,7 +66,7 @@ impl Set {
 #[derive(Default)]
 struct Chair {
     seat: Seat,
-    cell: Option<Cell>,
+    cell: Option<Box<Cell>>,
 }
 
 /// The plugins of one session.
@@ -167,7 +167,7 @@ async fn consult(
     case.seat = std::mem::take(&mut chair.seat);
     let (answer, cost) = match admission {
         Admission::Open => (Err(Fault::Open), Cost::default()),
-        _ => plugin.ask(hook, stage, case, &mut chair.cell, admission).await,
+        _ => plugin.ask(hook, stage, case, &mut chair.cell, (admission, started)).await,
     };
     chair.seat = std::mem::take(&mut case.seat);
     let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);

@@ -125,7 +125,8 @@ fn pool() -> PoolingAllocationConfig {
         .total_core_instances(4 * INSTANCES_MAX)
         .total_memories(INSTANCES_MAX)
         .total_tables(2 * INSTANCES_MAX)
-        .total_stacks(INSTANCES_MAX)
+        // Only calls that may wait have one. Each costs two system calls when the engine starts.
+        .total_stacks(INSTANCES_MAX / 2)
         .max_memory_size(MEMORY_MAX)
         .max_unused_warm_slots(16)
         // Fresh instances are cheapest when the pages that the last one used stay, and are wiped by page scan (Linux 6.7).

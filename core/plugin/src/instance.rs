@@ -132,7 +132,7 @@ pub(crate) struct Template {
 
 impl Template {
     /// A fresh, initialised instance. `wall` and `started` are those of the call that needs it.
-    pub(crate) async fn make(&self, started: Instant, wall: Duration) -> Result<(Cell, Registration), Fault> {
+    pub(crate) async fn make(&self, started: Instant, wall: Duration) -> Result<(Box<Cell>, Registration), Fault> {
         let mut store = self.store(started, wall);
         self.shared.runtime.wake();
         let instance = match self.on_fiber {
@@ -145,7 +145,7 @@ impl Template {
         let init = instance.get_typed_func::<(), (Result<Registration, String>,)>(&mut store, &self.exports.init);
         let init = init.map_err(|error| Fault::Start(format!("{error:#}")))?;
         let registration = self.run(init, &mut store, ()).await.map_err(starting)?.map_err(Fault::Start)?;
-        Ok((Cell { store, functions, uses: 0, born: started, permit: None }, registration))
+        Ok((Box::new(Cell { store, functions, uses: 0, born: started, permit: None }), registration))
     }
 
     fn store(&self, started: Instant, wall: Duration) -> Store<Ctx> {
@@ -171,7 +171,8 @@ impl Template {
         store.set_epoch_deadline(1);
         let result = if self.on_fiber {
             let (started, wall) = (store.data().call.started, store.data().call.wall);
-            limited(started, wall, function.call_async(store, parameters)).await?
+            // Boxed, so that the calls that need no fiber, most of them, are not carried about in a future of this one's size.
+            Box::pin(limited(started, wall, function.call_async(store, parameters))).await?
         } else {
             function.call(store, parameters).map_err(|error| Fault::of(&error))
         };

@@ -40,7 +40,8 @@ pub(crate) struct Plugin {
     pub(crate) version: String,
     wants: Wants,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Cell>>,
+    #[allow(clippy::vec_box, reason = "instances move between pool, session and call: as pointers")]
+    idle: Mutex<Vec<Box<Cell>>>,
 }
 
 /// What one call cost, for the *why* of a message.
@@ -68,16 +69,16 @@ impl Plugin {
         self.wants.includes(question)
     }
 
-    /// Asks one hook. `held` is the instance that the session keeps for this plugin, unless the plugin is pooled.
+    /// Asks one hook. `held` is the instance that the session keeps for this plugin, unless the plugin is pooled; the breaker
+    /// has admitted the call at the moment given.
     pub(crate) async fn ask(
         &self,
         hook: Hook,
         stage: Stage,
         case: &mut Box<Case>,
-        held: &mut Option<Cell>,
-        admission: Admission,
+        held: &mut Option<Box<Cell>>,
+        (admission, started): (Admission, Instant),
     ) -> (Result<Answer, Fault>, Cost) {
-        let started = Instant::now();
         let wall = self.wall(stage);
         let mut cell = match self.cell(held, admission, started, wall).await {
             Ok(cell) => cell,
@@ -100,11 +101,11 @@ impl Plugin {
     /// An instance to ask: the one that is held, an idle one, or a fresh one. A probe of the breaker gets a fresh one.
     async fn cell(
         &self,
-        held: &mut Option<Cell>,
+        held: &mut Option<Box<Cell>>,
         admission: Admission,
         started: Instant,
         wall: Duration,
-    ) -> Result<Cell, Fault> {
+    ) -> Result<Box<Cell>, Fault> {
         if let Some(cell) = held.take().filter(|_| admission != Admission::Probe) {
             return Ok(cell);
         }
@@ -115,7 +116,7 @@ impl Plugin {
         };
         let mut cell = match idle {
             Some(cell) => cell,
-            None => self.template.make(started, wall).await?.0,
+            None => Box::pin(self.template.make(started, wall)).await?.0,
         };
         cell.permit = Some(permit);
         Ok(cell)
@@ -127,11 +128,11 @@ impl Plugin {
             return Ok(permit);
         }
         let left = wall.saturating_sub(started.elapsed());
-        let permit = tokio::time::timeout(left, self.permits.clone().acquire_owned()).await;
+        let permit = Box::pin(tokio::time::timeout(left, self.permits.clone().acquire_owned())).await;
         permit.ok().and_then(Result::ok).ok_or(Fault::Limit("instances"))
     }
 
-    fn put_back(&self, mut cell: Cell, held: &mut Option<Cell>, now: Instant) {
+    fn put_back(&self, mut cell: Box<Cell>, held: &mut Option<Box<Cell>>, now: Instant) {
         if self.isolation != Isolation::Pooled {
             *held = Some(cell);
         } else if !cell.is_worn(now) {
@@ -141,7 +142,8 @@ impl Plugin {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Cell>> {
+    #[allow(clippy::vec_box, reason = "as above")]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Cell>>> {
         self.idle.lock().expect("nothing panics while it is held")
     }
 }

@@ -4,10 +4,12 @@
 //! and limited in one place) and each export both with and without a fiber, and generated code compiles for minutes. wasmtime
 //! compares these types with the component's own when a plugin is loaded, so a slip is a load error, never a misread value.
 
+use std::borrow::Cow;
 use wasmtime::component::{ComponentType, Lift, Lower, flags};
+
 use waypost_types::port::{DnsAnswer, DnsError, DnsType, FetchRequest, FetchResponse};
 use waypost_types::verdict::Credentials;
-use waypost_types::{Enhanced, Finding, Notify, Recipient, Reply, Stage, Transport, Verdict};
+use waypost_types::{Address, Enhanced, Finding, Host, Notify, Recipient, Reply, Stage, Transport, Verdict};
 
 /// The contract's package, with the version that this host serves.
 pub(crate) const VERSION: &str = "0.1.0";
@@ -164,11 +166,28 @@ pub(crate) struct Rcpt {
 impl From<&Recipient> for Rcpt {
     fn from(recipient: &Recipient) -> Rcpt {
         Rcpt {
-            address: recipient.address.to_string(),
-            domain: recipient.address.host().to_string(),
+            address: written(&recipient.address),
+            domain: host(recipient.address.host()).into_owned(),
             orcpt: recipient.original.as_deref().map(str::to_string),
             notify: recipient.notify.given.then(|| notify_words(recipient.notify)),
         }
+    }
+}
+
+/// An address as text, without the formatting machinery: this is done for every recipient and plugin.
+fn written(address: &Address) -> String {
+    let host = host(address.host());
+    let mut text = String::with_capacity(address.local().len() + 1 + host.len());
+    text.push_str(address.local());
+    text.push('@');
+    text.push_str(&host);
+    text
+}
+
+fn host(host: &Host) -> Cow<'_, str> {
+    match host {
+        Host::Name(domain) => domain.as_str().into(),
+        Host::Literal(_) => host.to_string().into(),
     }
 }
 

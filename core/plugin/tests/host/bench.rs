@@ -21,7 +21,7 @@ use waypost_types::{
 
 pub(crate) const NOW: Timestamp = Timestamp(1_795_500_670_123);
 
-/// The octets of a test plugin, built first if it is older than its source.
+/// The octets of a plugin of the tests or of the product, built first if it is older than its source.
 pub(crate) fn guest(name: &str) -> Bytes {
     static BUILT: OnceLock<Mutex<HashMap<String, Bytes>>> = OnceLock::new();
     let mut built = BUILT.get_or_init(Mutex::default).lock().unwrap();
@@ -29,18 +29,22 @@ pub(crate) fn guest(name: &str) -> Bytes {
 }
 
 fn build(name: &str) -> Bytes {
-    let package = format!("waypost-plugin-test-{name}");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = here.join("tests/guests").join(name);
+    let (package, folder) = match own.exists() {
+        true => (format!("waypost-plugin-test-{name}"), own),
+        false => (format!("waypost-plugin-{name}"), here.join("../../plugins").join(name)),
+    };
     let exe = std::env::current_exe().unwrap();
     let target = exe.ancestors().nth(3).unwrap();
     let wasm = target.join("wasm32-wasip2/debug").join(format!("{}.wasm", package.replace('-', "_")));
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = [here.join("tests/guests").join(name), here.join("../../sdk/wit")];
+    let sources = [folder, here.join("../../sdk/wit"), here.join("../../sdk/rust")];
     let newest = sources.iter().map(|path| newest(path)).max().unwrap();
     if fs::metadata(&wasm).and_then(|meta| meta.modified()).map_or(true, |built| built < newest) {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let args = ["build", "--quiet", "--target", "wasm32-wasip2", "--package", &package, "--target-dir"];
         let status = Command::new(cargo).args(args).arg(target).current_dir(here).status().unwrap();
-        assert!(status.success(), "the test plugin {name} does not build; is the target wasm32-wasip2 installed?");
+        assert!(status.success(), "the plugin {name} does not build; is the target wasm32-wasip2 installed?");
     }
     fs::read(&wasm).unwrap().into()
 }
@@ -196,14 +200,16 @@ impl Observer for Recorder {
     }
 }
 
-/// `listed.example` has a record, `slow.example` answers when it is let, `silent.example` never, the others do not exist.
+/// `listed.example` has a record, `slow.example` answers when it is let, `silent.example` never; everything below
+/// `rbl.example` is listed; the others do not exist.
 pub(crate) struct Zone {
     pub(crate) gate: Semaphore,
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 impl Default for Zone {
     fn default() -> Zone {
-        Zone { gate: Semaphore::new(0) }
+        Zone { gate: Semaphore::new(0), asked: Mutex::default() }
     }
 }
 
@@ -213,6 +219,7 @@ impl Dns for Zone {
             match name {
                 "listed.example" => {}
                 "slow.example" => self.gate.acquire().await.unwrap().forget(),
+                name if name.ends_with(".rbl.example") => self.asked.lock().unwrap().push(name.to_string()),
                 "silent.example" => std::future::pending().await,
                 _ => return Err(DnsError::NxDomain),
             }

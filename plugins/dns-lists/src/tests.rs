@@ -1,3 +1,5 @@
+//! What dns-lists does with a zone of canned answers.
+
 use waypost_sdk::Bench;
 
 use super::*;

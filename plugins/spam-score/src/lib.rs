@@ -157,4 +157,4 @@ fn tests(rules: impl Iterator<Item = Rule>) -> String {
 waypost_sdk::export!(SpamScore: message);
 
 #[cfg(test)]
-mod tests_of_plugin;
+mod tests;

@@ -1,3 +1,5 @@
+//! What spam-score does, stage by stage, on the bench.
+
 use waypost_sdk::Bench;
 use waypost_sdk::script::Edit;
 

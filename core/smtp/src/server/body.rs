@@ -67,13 +67,16 @@ impl Session {
         }
     }
 
-    /// The body is void: it is read to its end and dropped, and then this is said.
+    /// The body is void: it is read to its end and dropped, and then this is said. A bare newline outweighs the size, whichever
+    /// comes first, as it ends the connection.
     fn spoil(&mut self, no: Reply) {
-        let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.spoiled.is_none()) else {
-            return;
-        };
-        transaction.spoiled = Some(no);
-        self.actions.push_back(Action::Ask(Ticket(0), Ask::Reset));
+        let transaction = self.transaction.as_mut().expect("a body belongs to a transaction");
+        if transaction.spoiled.is_none() {
+            self.actions.push_back(Action::Ask(Ticket(0), Ask::Reset));
+        }
+        if transaction.spoiled.is_none() || no == words::BARE_NEWLINE {
+            transaction.spoiled = Some(no);
+        }
     }
 
     fn end_message(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)] // Modules of one test binary.
 
+mod cost;
 mod failures;
 mod house;
 mod local;

@@ -26,7 +26,6 @@ pub use self::offers::Offers;
 mod offers;
 mod pipeline;
 mod state;
-mod stuff;
 #[cfg(test)]
 mod tests;
 
@@ -323,7 +322,7 @@ impl Client {
             pieces.extend(message.segments().iter().cloned());
             pieces
         } else {
-            stuff::stuff(message)
+            crate::data::stuff(message)
         };
         self.wait(now, State::Dot);
         self.actions.push_back(Action::Send(pieces));

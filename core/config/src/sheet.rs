@@ -210,11 +210,7 @@ impl Sheet {
     /// A map of texts.
     pub(crate) fn map(&self, path: &str) -> Vec<(&str, Vec<&str>, &Place)> {
         let Some(Value::Map(entries)) = self.value(path) else { return Vec::new() };
-        let text = |value| if let &Value::Text(ref text) = value { Some(text.as_str()) } else { None };
-        entries
-            .iter()
-            .map(|(key, values, place)| (key.as_str(), values.iter().filter_map(text).collect(), place))
-            .collect()
+        entries.iter().map(|(key, values, place)| (key.as_str(), text_values(values), place)).collect()
     }
 
     /// The names whose values differ between two sheets.
@@ -223,6 +219,10 @@ impl Sheet {
         let names: BTreeSet<_> = self.values.keys().chain(other.values.keys()).collect();
         names.into_iter().filter(|name| value(self, name) != value(other, name)).cloned().collect()
     }
+}
+
+fn text_values(values: &[Value]) -> Vec<&str> {
+    values.iter().filter_map(|value| if let Value::Text(text) = value { Some(text.as_str()) } else { None }).collect()
 }
 
 /// A default of ours, which cannot be wrong: a test reads them all.

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use waypost_types::{Address, Domain, Host, Transport};
+use waypost_route::DomainPattern;
+use waypost_types::{Address, Domain, Transport};
 
 use crate::Surroundings;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Listener, Log, Plugin, Queue, Target, Tls, TlsMode,
-    TransportKey, Users,
+    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Listener, Log, Plugin, Queue, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, Alias, read_aliases, read_users};
-use crate::value::{is_name, parse_socket};
+use crate::value::is_name;
 
 /// Checks the sheet as a whole and makes the configuration of it. The mistakes include those that are there already.
 pub(crate) fn check(
@@ -37,7 +37,7 @@ struct Parts {
     data: PathBuf,
     accounts: Vec<Account>,
     aliases: Vec<(String, Vec<String>)>,
-    transports: Vec<(TransportKey, Target)>,
+    transports: Vec<(Option<DomainPattern>, waypost_route::Transport)>,
     plugins: Vec<(String, PathBuf)>,
     mailboxes: Vec<String>,
 }
@@ -283,30 +283,22 @@ impl Check<'_> {
         }
     }
 
-    fn transports(&mut self) -> Vec<(TransportKey, Target)> {
+    fn transports(&mut self) -> Vec<(Option<DomainPattern>, waypost_route::Transport)> {
         let mut transports = Vec::new();
         for (key, targets, place) in self.sheet.map("transport") {
             let mut wrong =
                 |problem: String, remedy: &str| self.mistakes.push(Mistake::new(place.clone(), problem, remedy));
-            let parsed_key = transport_key(key);
-            if parsed_key.is_none() {
-                wrong(
-                    format!("`{key}` is no domain"),
-                    "write \"example.com\", \".example.com\" for what is below it, or \"*\"",
-                );
+            let pattern = (key != "*").then(|| key.parse::<DomainPattern>()).transpose();
+            if pattern.is_err() {
+                let remedy = "write \"example.com\", \".example.com\" for what is below it, or \"*\"";
+                wrong(format!("`{key}` is no domain"), remedy);
             }
-            let target = match targets.as_slice() {
-                [target] => transport_target(target),
-                _ => None,
-            };
-            if target.is_none() {
-                let shown = targets.join(", ");
-                wrong(
-                    format!("`{shown}` is no target for {key}"),
-                    "write one of mx, smtp:HOST, smtp:HOST:PORT, lmtp:ADDRESS:PORT, fail:WORDS",
-                );
+            let target = targets.join(", ").parse::<waypost_route::Transport>();
+            if let Err(why) = &target {
+                let remedy = "write one of mx, smtp:[HOST]:PORT, smtp:DOMAIN, lmtp:ADDRESS:PORT, fail:WORDS";
+                wrong(format!("transport for `{key}`: {why}"), remedy);
             }
-            transports.extend(parsed_key.zip(target));
+            transports.extend(pattern.ok().zip(target.ok()));
         }
         transports
     }
@@ -319,7 +311,8 @@ impl Check<'_> {
             if !chain.contains(&name) {
                 self.notes.push(format!("[plugin.{name}] is set up but not in plugins.chain: it is not asked"));
             }
-            self.plugin_keys(&name);
+            self.plugin_names(&name, "keys", "dkim");
+            self.plugin_names(&name, "tables", "table");
         }
         let folders = self.sheet.paths("plugins.folders").unwrap_or_else(|| {
             std::iter::once(data.join("plugins")).chain(self.surroundings.plugin_folders.iter().cloned()).collect()
@@ -352,18 +345,14 @@ impl Check<'_> {
         found
     }
 
-    fn plugin_keys(&mut self, name: &str) {
-        let path = format!("plugin.{name}.keys");
-        let known: Vec<&str> = self.sheet.names("dkim").iter().map(|(name, _)| name.as_str()).collect();
-        for key in self.sheet.texts(&path).unwrap_or_default() {
-            if !known.contains(&key) {
-                let remedy = did_you_mean(key, &known, "add a section [dkim.NAME] for it");
-                self.mistakes.push(Mistake::new(
-                    self.sheet.place(&path),
-                    format!("`{path}` names {key}, but there is no [dkim.{key}]"),
-                    remedy,
-                ));
-            }
+    /// What a plugin is granted by name must be there: keys and tables.
+    fn plugin_names(&mut self, plugin: &str, leaf: &str, container: &str) {
+        let path = format!("plugin.{plugin}.{leaf}");
+        let known: Vec<&str> = self.sheet.names(container).iter().map(|(name, _)| name.as_str()).collect();
+        for name in self.sheet.texts(&path).unwrap_or_default().into_iter().filter(|name| !known.contains(name)) {
+            let remedy = did_you_mean(name, &known, &format!("add a section [{container}.{name}]"));
+            let problem = format!("`{path}` names {name}, but there is no [{container}.{name}]");
+            self.mistakes.push(Mistake::new(self.sheet.place(&path), problem, remedy));
         }
     }
 }
@@ -373,39 +362,6 @@ fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {
         Some(meant) => format!("did you mean `{meant}`? Otherwise {otherwise}"),
         None => otherwise.to_string(),
     }
-}
-
-fn transport_key(key: &str) -> Option<TransportKey> {
-    match key {
-        "*" => Some(TransportKey::All),
-        key => match key.strip_prefix('.') {
-            Some(domain) => Domain::parse(domain).ok().map(TransportKey::Below),
-            None => Domain::parse(key).ok().map(TransportKey::Domain),
-        },
-    }
-}
-
-fn transport_target(text: &str) -> Option<Target> {
-    let (method, rest) = text.split_once(':').unwrap_or((text, ""));
-    match method {
-        "mx" if rest.is_empty() => Some(Target::Mx),
-        "smtp" => host_and_port(rest).map(|(host, port)| Target::Host(host, port)),
-        "lmtp" => parse_socket(rest, 24).map(Target::Lmtp),
-        "fail" if !rest.trim().is_empty() => Some(Target::Fail(rest.trim().to_string())),
-        _ => None,
-    }
-}
-
-/// `relay.example.net`, `relay.example.net:2525`, `192.0.2.1:25`, `[2001:db8::1]:25`.
-fn host_and_port(text: &str) -> Option<(Host, u16)> {
-    if let Some(socket) = parse_socket(text, 25) {
-        return Some((Host::Literal(socket.ip()), socket.port()));
-    }
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().ok()?),
-        None => (text, 25),
-    };
-    Host::parse(name).ok().map(|host| (host, port))
 }
 
 fn users_file(sheet: &Sheet, data: &Path) -> PathBuf {
@@ -465,6 +421,11 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             timeout: span("dns.timeout"),
         },
         plugins: parts.plugins.into_iter().map(|(name, path)| build_plugin(s, name, path)).collect(),
+        tables: s
+            .names("table")
+            .iter()
+            .filter_map(|(name, _)| Some((name.clone(), s.path(&format!("table.{name}.file"))?.to_path_buf())))
+            .collect(),
         dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
@@ -523,6 +484,7 @@ fn build_plugin(s: &Sheet, name: String, path: PathBuf) -> Plugin {
         on_fault: s.word(&at("on-fault")),
         grants: names("grants"),
         keys: names("keys"),
+        tables: names("tables"),
         isolation: s.word(&at("isolation")).expect(CHECKED),
         memory: s.number(&at("memory")).expect(CHECKED),
         cpu: span("cpu"),

@@ -106,8 +106,9 @@ fn example_section(section: &str) -> String {
         "domains" => "[domains]\nown = [\"example.com\"]\n# relay = []\n".to_string(),
         "listener.*" => format!("{}{}", EXAMPLE_LISTENERS, without(&without(&body(true), "preset"), "bind")),
         "aliases.names" => "[aliases.names]\n# postmaster = \"alice\"\n".to_string(),
-        "transport" => "[transport]\n# \"example.net\" = \"smtp:relay.example.net:25\"\n".to_string(),
+        "transport" => "[transport]\n# \"example.net\" = \"smtp:[relay.example.net]\"\n".to_string(),
         "plugin.*" => format!("# [plugin.whitelist]\n{}# [plugin.whitelist.config]\n", body(true)),
+        "table.*" => format!("# [table.clients]\n{}", body(true)),
         "dkim.*" => format!("# [dkim.main]\n{}", body(true)),
         section => format!("[{section}]\n{}", body(true)),
     }

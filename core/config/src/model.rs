@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use waypost_types::{Domain, Host, Transport};
+use waypost_route::DomainPattern;
+use waypost_types::{Domain, Transport};
 
 pub use crate::table::Account;
 
@@ -30,8 +31,8 @@ pub struct Config {
     pub aliases: Vec<(String, Vec<String>)>,
     /// `relay.networks`.
     pub relay_networks: Vec<IpNet>,
-    /// `[transport]`.
-    pub transports: Vec<(TransportKey, Target)>,
+    /// `[transport]`; `None` is `*`.
+    pub transports: Vec<(Option<DomainPattern>, waypost_route::Transport)>,
     /// `[queue]`.
     pub queue: Queue,
     /// `[delivery]`.
@@ -40,6 +41,8 @@ pub struct Config {
     pub dns: Dns,
     /// `plugins.chain`, with the settings of each.
     pub plugins: Vec<Plugin>,
+    /// `[table.*]`, name and file.
+    pub tables: Vec<(String, PathBuf)>,
     /// `[dkim.*]`, by name.
     pub dkim: Vec<DkimKey>,
     /// `admin.bind`.
@@ -145,30 +148,6 @@ pub struct Users {
     pub separator: Option<char>,
 }
 
-/// The left side of a transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransportKey {
-    /// This domain.
-    Domain(Domain),
-    /// Everything below this domain.
-    Below(Domain),
-    /// Everything.
-    All,
-}
-
-/// The right side of a transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Hosts that DNS names.
-    Mx,
-    /// One host.
-    Host(Host, u16),
-    /// LMTP.
-    Lmtp(SocketAddr),
-    /// Nowhere, with these words.
-    Fail(String),
-}
-
 /// `[queue]`.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -229,6 +208,8 @@ pub struct Plugin {
     pub grants: Vec<String>,
     /// `keys`.
     pub keys: Vec<String>,
+    /// `tables`.
+    pub tables: Vec<String>,
     /// `isolation`.
     pub isolation: &'static str,
     /// `memory`.

@@ -108,7 +108,7 @@ fn what_does_not_go_together_is_told() {
         ("[queue]\nretry-first=\"1d\"", "longer than"),
         ("[aliases.names]\nroot=\"alcie\"\n[users]\nmailboxes=[\"alice\"]", "did you mean `alice`"),
         ("[aliases.names]\nroot=\"|/bin/sh\"", "run no programs"),
-        ("[transport]\n\"*\"=\"smpt:x\"", "is no target"),
+        ("[transport]\n\"*\"=\"smpt:x\"", "is no transport"),
         ("[transport]\n\"a b\"=\"mx\"", "is no domain"),
         ("[plugins]\nchain=\"nope\"", "no waypost_plugin_nope.wasm or nope.wasm"),
         ("[plugin.x]\nkeys=\"k\"", "there is no [dkim.k]"),

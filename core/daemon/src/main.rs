@@ -1,1 +1,29 @@
-fn main() {}
+//! Waypost, the program: reads the command line and hands over. The only room where concrete things meet (`assemble`).
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | `cli/*` | a page for each subcommand |
+//! | `assemble` | from a configuration to the options of the working crates |
+//! | `first_start` | what is made when it is missing: folders, token, demonstration user, DKIM keys |
+//! | `site` | the running site: start, reload, drain |
+//! | `observe/*` | log lines and counters, from the same events |
+//! | `admin/*` | page, metrics and API over HTTP |
+//! | `logins` | users with or without their domain |
+
+mod admin;
+mod assemble;
+mod cli;
+mod first_start;
+mod logins;
+mod observe;
+mod site;
+
+use std::process::ExitCode;
+
+/// Many threads allocate and free buffers of all sizes: measured against the system's allocator by others and by us.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

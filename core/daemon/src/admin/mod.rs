@@ -6,6 +6,7 @@
 //! GET  /metrics             Prometheus text                         open
 //! GET  /queue?after=ID      up to 1000 entries, oldest first        token
 //! GET  /queue/ID            one entry, whole                        token
+//! GET  /check               what does not add up; reads everything  token
 //! POST /queue/ID/hold | release | retry | remove                    token
 //! ```
 //!
@@ -91,6 +92,8 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
             let text = admin.observe.counters().render(admin.store.counts(), admin.writer.dropped());
             typed(StatusCode::OK, "text/plain; version=0.0.4", text)
         }
+        (&Method::GET, "/check") if is_allowed(&admin, &request) => check(&admin).await,
+        (_, "/check") => unauthorised(),
         (method, path) if path == "/queue" || path.starts_with("/queue/") => {
             if !is_allowed(&admin, &request) {
                 return Ok(unauthorised());
@@ -152,6 +155,16 @@ async fn list(admin: &Admin, query: &str) -> Answer {
             let next = (entries.len() == LIST_MAX as usize).then(|| entries.last().map(|e| e.id.to_string())).flatten();
             let entries: Vec<_> = entries.iter().map(entry_json).collect();
             json_answer(StatusCode::OK, &json!({ "entries": entries, "next": next }))
+        }
+        Err(error) => store_problem(&error),
+    }
+}
+
+async fn check(admin: &Admin) -> Answer {
+    match admin.store.check().await {
+        Ok(problems) => {
+            let problems: Vec<_> = problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
+            json_answer(StatusCode::OK, &json!({ "problems": problems }))
         }
         Err(error) => store_problem(&error),
     }

@@ -1,0 +1,251 @@
+//! From a configuration to the options of the working crates: the only place where both are known.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use waypost_config::Config;
+use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
+use waypost_mailauth::{Keys, SecretKey, SigningKey};
+use waypost_net::{CertificateFiles, ListenOptions, ServerTls, ServerTlsOptions, TlsVersion};
+use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
+use waypost_queue::schedule::Backoff;
+use waypost_resolve::{Dnssec, Own, ResolverOptions};
+use waypost_route::{Alias, AliasKey, Mistake, RelayDomain, Router, Tables, Target};
+use waypost_server::Rules;
+use waypost_smtp::server::Policy;
+use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
+use waypost_store_rocks::Durability;
+use waypost_types::port::Table;
+use waypost_types::{Address, Host, Judge, Transport};
+
+/// Sockets that are bound and not yet served.
+pub(crate) struct Sockets {
+    /// In the order of `Config::listeners`.
+    pub(crate) mail: Vec<Vec<TcpListener>>,
+    /// The admin interface's.
+    pub(crate) admin: Vec<TcpListener>,
+}
+
+/// Binds every port; the error names the address and the remedy.
+pub(crate) fn bind(config: &Config) -> Result<Sockets> {
+    let options = ListenOptions::default();
+    let all = |addresses: &[SocketAddr], of: &str| -> Result<Vec<TcpListener>> {
+        let one = |address: &SocketAddr| waypost_net::bind(*address, &options).map_err(|error| anyhow!("{of}: {error}"));
+        addresses.iter().map(one).collect()
+    };
+    Ok(Sockets {
+        mail: config.listeners.iter().map(|l| all(&l.bind, &format!("listener.{}.bind", l.name))).collect::<Result<_>>()?,
+        admin: all(&config.admin, "admin.bind")?,
+    })
+}
+
+/// Where addresses lead.
+pub(crate) fn router(config: &Config) -> Result<Router> {
+    let tables = Tables {
+        own: config.domains.own.iter().cloned().map(Host::Name).collect(),
+        users: config.users.mailboxes.clone(),
+        mailboxes: Vec::new(),
+        aliases: config.aliases.iter().map(alias).collect::<Result<_>>()?,
+        relay: config.domains.relay.iter().map(relay_domain).collect(),
+        transports: config.transports.clone(),
+        separators: config.users.separator.map(String::from).unwrap_or_default(),
+        postmaster: None,
+    };
+    tables.build().map_err(|mistakes| anyhow!("{}", mistakes.iter().map(mistake).collect::<Vec<_>>().join("\n")))
+}
+
+fn mistake(mistake: &Mistake) -> String {
+    format!("addresses: {}", mistake.text)
+}
+
+fn relay_domain(domain: &waypost_types::Domain) -> RelayDomain {
+    RelayDomain { pattern: waypost_route::DomainPattern::Exact(Host::Name(domain.clone())), recipients: None }
+}
+
+fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
+    let key = match name.strip_prefix('@') {
+        Some(domain) => AliasKey::CatchAll(Host::parse(domain).with_context(|| format!("alias `{name}`"))?),
+        None if name.contains('@') => AliasKey::Address(Address::parse(name).with_context(|| format!("alias `{name}`"))?),
+        None => AliasKey::Name(name.as_str().into()),
+    };
+    let target = |text: &String| -> Result<Target> {
+        if let Some(mailbox) = text.strip_prefix('\\') {
+            return Ok(Target::Mailbox(mailbox.into()));
+        }
+        if text.contains('@') {
+            return Ok(Target::Address(Address::parse(text).with_context(|| format!("alias `{name}`: `{text}`"))?));
+        }
+        Ok(Target::Name(text.as_str().into()))
+    };
+    Ok(Alias { line: 0, key, targets: targets.iter().map(target).collect::<Result<_>>()? })
+}
+
+/// The certificates of all listeners.
+pub(crate) fn server_tls(config: &Config) -> Result<ServerTls> {
+    let options = ServerTlsOptions {
+        certificates: config.tls.pairs.iter().map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() }).collect(),
+        version_min: if config.tls.only_1_3 { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
+        ..ServerTlsOptions::default()
+    };
+    if config.tls.pairs.is_empty() {
+        let names = [config.hostname.as_str().to_string(), "localhost".to_string()];
+        return Ok(ServerTls::from_self_signed(&config.data.join("tls"), &names, options)?);
+    }
+    Ok(ServerTls::new(options)?)
+}
+
+/// What a port allows.
+pub(crate) fn rules(config: &Config, listener: &Listener, tls: &ServerTls, judge: Arc<dyn Judge>) -> Rules {
+    let mut rules = Rules::new(Arc::new(policy(config, listener)), judge);
+    rules.tls = (listener.tls != TlsMode::None).then(|| tls.clone());
+    rules.relay_networks = if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
+    rules.relay_users = listener.relay_users;
+    rules.sessions_max = listener.connections;
+    rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
+    rules
+}
+
+fn policy(config: &Config, listener: &Listener) -> Policy {
+    let hostname = config.hostname.as_str();
+    let mut policy = match listener.transport {
+        Transport::Mx | Transport::Local => Policy::mx(hostname),
+        Transport::Submission => Policy::submission(hostname),
+        Transport::Submissions => Policy::submissions(hostname),
+        Transport::Lmtp => Policy::lmtp(hostname),
+        Transport::Relay => Policy::relay(hostname),
+    };
+    policy.tls = match listener.tls {
+        TlsMode::None => PolicyTls::None,
+        TlsMode::Opportunistic => PolicyTls::Opportunistic,
+        TlsMode::Required => PolicyTls::Required,
+        TlsMode::Implicit => PolicyTls::Implicit,
+    };
+    policy.auth = match listener.auth {
+        AuthMode::Off => PolicyAuth::Off,
+        AuthMode::Offered => PolicyAuth::OfferedInsideTls,
+        AuthMode::Required => PolicyAuth::RequiredInsideTls,
+    };
+    policy.message_bytes_max = usize::try_from(listener.message_size).unwrap_or(usize::MAX);
+    policy.recipients_max = listener.recipients;
+    policy.messages_max = listener.messages;
+    policy.errors_max = listener.errors;
+    policy.command_timeout = listener.command_timeout;
+    policy.data_timeout = listener.data_timeout;
+    policy
+}
+
+/// How DNS is asked.
+pub(crate) fn resolver_options(config: &Config) -> ResolverOptions {
+    let own = Own {
+        names: std::iter::once(&config.hostname).cloned().collect(),
+        addresses: config.listeners.iter().flat_map(|l| &l.bind).map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect(),
+        ports: config.listeners.iter().filter(|l| l.transport == Transport::Mx).flat_map(|l| &l.bind).map(SocketAddr::port).collect(),
+    };
+    ResolverOptions {
+        servers: config.dns.servers.clone(),
+        dnssec: if config.dns.dnssec { Dnssec::Validate } else { Dnssec::Off },
+        timeout: config.dns.timeout,
+        own,
+        ..ResolverOptions::default()
+    }
+}
+
+/// How the queue is opened.
+pub(crate) fn store_options(config: &Config) -> waypost_store_rocks::Options {
+    let mut options = waypost_store_rocks::Options::new(config.data.join("queue"));
+    options.durability = if config.queue.sync { Durability::Sync } else { Durability::Os };
+    options.messages_max = config.queue.messages;
+    options.disk_reserve_bytes = config.queue.free_space;
+    let largest = config.listeners.iter().map(|l| l.message_size).max().unwrap_or(0);
+    // Trace headers and edits come on top of what a client may send.
+    options.message_bytes_max = options.message_bytes_max.max(largest + (1 << 20));
+    options
+}
+
+/// How mail goes out.
+pub(crate) fn courier_options(config: &Config) -> waypost_deliver::Options {
+    let mut options = waypost_deliver::Options::new(config.hostname.clone(), config.users.mail.clone());
+    options.backoff = Backoff { first: config.queue.retry_first, max: config.queue.retry_max, ..Backoff::default() };
+    options.schedule.running_max = u32::try_from(config.delivery.connections).unwrap_or(u32::MAX);
+    options.schedule.limits.window.max = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
+    options.connect_timeout = config.delivery.connect_timeout;
+    options.connection_messages_max = config.delivery.messages_per_connection;
+    options.reporter.lifetime = config.queue.notice_lifetime;
+    options.reporter.delay_after = config.queue.delay_report.unwrap_or(Duration::MAX);
+    options.drain_max = config.shutdown_time;
+    options
+}
+
+/// The key ring.
+pub(crate) fn keys(config: &Config) -> Result<Keys> {
+    let mut keys = Keys::new();
+    for dkim in &config.dkim {
+        let pem = std::fs::read_to_string(&dkim.file).with_context(|| format!("dkim.{}.file: {}", dkim.name, dkim.file.display()))?;
+        let secret = SecretKey::from_pem(&pem).map_err(|error| anyhow!("dkim.{}.file: {}: {error}", dkim.name, dkim.file.display()))?;
+        keys.insert(&dkim.name, SigningKey::new(dkim.domain.clone(), &dkim.selector, secret));
+    }
+    Ok(keys)
+}
+
+/// The tables that plugins can be granted.
+pub(crate) fn tables(config: &Config) -> Result<BTreeMap<String, Arc<dyn Table>>> {
+    let one = |(name, file): &(String, std::path::PathBuf)| -> Result<(String, Arc<dyn Table>)> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("table.{name}: {}", file.display()))?;
+        let table = TextTable::parse(&text).map_err(|error| anyhow!("table.{name}: {}: {error}", file.display()))?;
+        Ok((name.clone(), Arc::new(table)))
+    };
+    config.tables.iter().map(one).collect()
+}
+
+/// The plugins, in the order of the chain.
+pub(crate) fn plugin_options(config: &Config) -> waypost_plugin::Options {
+    waypost_plugin::Options {
+        plugins: config.plugins.iter().map(|plugin| one_plugin(config, plugin)).collect(),
+        cache_dir: Some(config.data.join("plugin-cache")),
+    }
+}
+
+fn one_plugin(config: &Config, plugin: &Plugin) -> PluginOptions {
+    let mut options = PluginOptions::new(&plugin.name, Source::File(plugin.path.clone()));
+    options.config = plugin_config(config, plugin);
+    options.isolation = match plugin.isolation {
+        "connection" => Isolation::Connection,
+        "pooled" => Isolation::Pooled,
+        _ => Isolation::Transaction,
+    };
+    let granted = |name: &str| plugin.grants.iter().any(|grant| grant == name);
+    options.grants = Grants {
+        dns: granted("dns"),
+        kv: granted("kv"),
+        tables: plugin.tables.clone(),
+        keys: plugin.keys.clone(),
+        crypto: granted("crypto"),
+        rewrite: granted("rewrite"),
+        ..Grants::default()
+    };
+    options.on_fault = match plugin.on_fault {
+        Some("pass") => OnFault::all(FaultPolicy::Pass),
+        Some("tempfail") => OnFault::all(FaultPolicy::Tempfail),
+        _ => OnFault::default(),
+    };
+    options.limits.memory = usize::try_from(plugin.memory).unwrap_or(usize::MAX);
+    options.limits.cpu = plugin.cpu;
+    options.limits.wall = plugin.time;
+    options.limits.wall_message = plugin.message_time;
+    options
+}
+
+/// A plugin's own settings. One that is granted keys and says nothing of them is told whose they are, so that `[dkim.*]` is written once.
+fn plugin_config(config: &Config, plugin: &Plugin) -> String {
+    let mut settings: serde_json::Value = serde_json::from_str(&plugin.config).unwrap_or_else(|_| serde_json::json!({}));
+    let Some(fields) = settings.as_object_mut() else { return plugin.config.clone() };
+    if !plugin.keys.is_empty() && !fields.contains_key("keys") {
+        let granted = config.dkim.iter().filter(|dkim| plugin.keys.iter().any(|key| key == "*" || *key == dkim.name));
+        let keys: Vec<_> = granted.map(|dkim| serde_json::json!({ "domain": dkim.domain.as_str(), "key": dkim.name })).collect();
+        fields.insert("keys".into(), keys.into());
+    }
+    settings.to_string()
+}

@@ -1,0 +1,31 @@
+//! `waypost check`: every mistake at once.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use std::path::PathBuf;
+
+use super::Common;
+
+/// Checks a configuration and everything that it names, and changes nothing.
+#[derive(Args)]
+#[command(after_help = "Each mistake is told with file, line, column and remedy. Exits with 0 if there is none.\n\n\
+    Examples:\n  waypost check /etc/waypost/waypost.toml\n  waypost check waypost.toml --set queue.lifetime=2d")]
+pub(crate) struct Arguments {
+    /// The file; the demonstration if there is none
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn main(arguments: &Arguments) -> Result<()> {
+    let mut common = arguments.common.clone();
+    common.config = arguments.file.clone().or(common.config);
+    match common.load() {
+        Ok(config) => {
+            config.notes.iter().for_each(|note| println!("note: {note}"));
+            println!("ok: {} listeners, {} plugins, {} users", config.listeners.len(), config.plugins.len(), config.users.accounts.len());
+            Ok(())
+        }
+        Err(mistakes) => bail!("{mistakes}"),
+    }
+}

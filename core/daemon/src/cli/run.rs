@@ -1,0 +1,106 @@
+//! `waypost run`: the server.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use waypost_config::{Config, Source};
+use waypost_types::{Event, Observer};
+
+use super::Common;
+use crate::observe::{self, Format};
+use crate::site::{self, Site};
+use crate::{assemble, first_start};
+
+/// Starts the server in the foreground.
+#[derive(Args)]
+#[command(after_help = "Without --config a demonstration site runs on loopback: mail on 2525, submission on 2587, submissions on 2465, admin on 8025.\n\
+    SIGHUP reloads without dropping a session. SIGTERM or SIGINT stops taking mail, lets transactions end, and exits with 0; a second one ends at once.\n\n\
+    Examples:\n  waypost run\n  waypost run --data /tmp/try --set listener.mx.bind=127.0.0.1:2626\n  waypost run --config /etc/waypost/waypost.toml")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn main(arguments: Arguments) -> Result<()> {
+    let common = arguments.common;
+    let config = common.load().map_err(|mistakes| anyhow!("{mistakes}"))?;
+    raise_open_files();
+    // Ports first: a port in use is the commonest mistake, and said before anything is made or opened.
+    let sockets = assemble::bind(&config)?;
+    let demo = common.source() == Source::Demo;
+    let made = first_start::prepare(&config, demo)?;
+    let format = format_of(&config);
+    let (writer, level) = observe::start(format, config.log.level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("waypost")
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let site = Site::start(config, sockets, writer.clone(), level, move || common.load()).await?;
+        config_notes(&site);
+        if demo {
+            writer.flush();
+            welcome(&site, &made, format);
+        }
+        site::serve(site).await
+    });
+    // Work that does not end by itself (a stuck disk, a lookup) must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    writer.flush();
+    result
+}
+
+fn config_notes(site: &Site) {
+    for note in &site.config().notes {
+        site.observe().observe(Event::Notice { level: "warn", message: note });
+    }
+}
+
+fn format_of(config: &Config) -> Format {
+    let terminal = std::io::stdout().is_terminal();
+    match config.log.format {
+        "json" => Format::Json,
+        "text" => Format::Text { ansi: terminal },
+        _ if terminal => Format::Text { ansi: true },
+        _ => Format::Json,
+    }
+}
+
+/// A descriptor for every session: the soft limit is often 1024.
+fn raise_open_files() {
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, maximum: limits.maximum };
+    // If it is refused, the limit stays what it was, and the listeners say so when they reach it.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
+/// The last lines on the terminal of whoever tries it for the first time. Beside a JSON log they go to standard error.
+fn welcome(site: &Site, made: &first_start::Made, format: Format) {
+    let config = site.config();
+    let port = |name: &str| config.listeners.iter().find(|l| l.name == name).and_then(|l| l.bind.first()).map(|a| a.to_string());
+    let mx = port("mx").unwrap_or_else(|| "127.0.0.1:2525".into());
+    let domain = config.domains.own.first().map_or("waypost.test", |domain| domain.as_str());
+    let mut text = format!("\nWaypost is ready. Everything it keeps is in {}.\n", config.data.display());
+    if let (Some(submission), Some(password)) = (port("submission"), &made.demo_password) {
+        text.push_str(&format!(
+            "Log in to submit mail ({submission}, STARTTLS) as alice@{domain} with password {password}\n  \
+             (kept in {}).\n",
+            config.data.join("demo-password").display()
+        ));
+    }
+    if let Some(admin) = config.admin.first() {
+        text.push_str(&format!("The admin page is http://{admin}/\n"));
+    }
+    text.push_str(&format!(
+        "\nSend a first message:\n  swaks --server {mx} --tls --to alice@{domain}\nand see it arrive:\n  ls {}\n",
+        config.users.mail.join("alice/new").display()
+    ));
+    match format {
+        Format::Json => eprint!("{text}"),
+        Format::Text { .. } => print!("{text}"),
+    }
+    let _ = std::io::stdout().flush();
+}

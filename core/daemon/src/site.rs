@@ -1,0 +1,300 @@
+//! The running site: everything put together, reloaded, and brought to an orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use waypost_config::{Config, Mistakes};
+use waypost_deliver::Courier;
+use waypost_mailauth::{Verifier, VerifierOptions};
+use waypost_net::{ClientTls, ClientTlsOptions, ServerTls};
+use waypost_plugin::{Host as Plugins, Ports};
+use waypost_queue::Store;
+use waypost_resolve::Resolver;
+use waypost_route::Router;
+use waypost_server::{Listener, Options, PasswordFile, Rules, Server, Services};
+use waypost_store_rocks::RocksStore;
+use waypost_types::{Event, Judge, Observer};
+
+use crate::admin::{self, Admin};
+use crate::assemble::{self, Sockets};
+use crate::logins::Logins;
+use crate::observe::writer::Writer;
+use crate::observe::{Level, Observe, filter_of, now};
+
+/// How often a resolver that does not validate is asked again.
+const DNSSEC_RETRY: Duration = Duration::from_secs(300);
+
+/// Everything that runs.
+pub(crate) struct Site {
+    config: ArcSwap<Config>,
+    load: Box<dyn Fn() -> Result<Config, Mistakes> + Send + Sync>,
+    observe: Arc<Observe>,
+    writer: Arc<Writer>,
+    level: Level,
+    store: Arc<RocksStore>,
+    tls: ServerTls,
+    router: Arc<ArcSwap<Router>>,
+    logins: Arc<Logins>,
+    plugins: Plugins,
+    resolver: Resolver,
+    courier: Courier,
+    server: Server,
+    admin: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Site {
+    /// Opens everything and takes mail. `load` reads the configuration anew, for reloads.
+    pub(crate) async fn start(
+        config: Config,
+        sockets: Sockets,
+        writer: Arc<Writer>,
+        level: Level,
+        load: impl Fn() -> Result<Config, Mistakes> + Send + Sync + 'static,
+    ) -> Result<Site> {
+        let observe = Arc::new(Observe::default());
+        count_panics(observe.clone());
+        let tls = assemble::server_tls(&config)?;
+        let router = Arc::new(ArcSwap::from_pointee(assemble::router(&config)?));
+        let resolver = Resolver::new(assemble::resolver_options(&config)).map_err(|error| anyhow!("dns: {error}"))?;
+        let store = Arc::new(RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?);
+        let plugins = load_plugins(&config, ports(&config, &resolver, &store, &observe)?).await?;
+        let file = PasswordFile::open(&config.users.file)?;
+        let logins = Arc::new(Logins::new(file, &config.domains.own));
+        let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
+        let verifier = Verifier::new(VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str()))?;
+        let services = Services {
+            store: store.clone(),
+            handoff: Arc::new(courier.clone()),
+            router: router.clone(),
+            credentials: Some(logins.clone()),
+            verifier: Some(Arc::new(verifier)),
+            dns: Arc::new(resolver.clone()),
+            observer: observe.clone(),
+        };
+        let listeners = config.listeners.iter().zip(sockets.mail).map(|(listener, sockets)| Listener {
+            name: listener.name.as_str().into(),
+            sockets,
+            rules: rules(&config, listener, &tls, &plugins),
+        });
+        let server = Server::start(server_options(&config), listeners.collect(), services)?;
+        let admin = start_admin(&config, sockets.admin, &store, &observe, &writer)?;
+        let config = ArcSwap::from_pointee(config);
+        let site = Site { config, load: Box::new(load), observe, writer, level, store, tls, router, logins, plugins, resolver, courier, server, admin };
+        site.say_started();
+        tokio::spawn(watch_dnssec(site.resolver.clone(), site.observe.clone()));
+        Ok(site)
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Whoever hears what happens.
+    pub(crate) fn observe(&self) -> &Observe {
+        &self.observe
+    }
+
+    fn say(&self, level: &'static str, message: &str) {
+        self.observe.observe(Event::Notice { level, message });
+    }
+
+    fn say_started(&self) {
+        let places: Vec<_> = self.server.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
+        let plugins: Vec<_> = self.plugins.plugins().into_iter().map(|plugin| format!("{} {}", plugin.name, plugin.version)).collect();
+        let counts = self.store.counts();
+        self.say(
+            "info",
+            &format!(
+                "started: {}; plugins: {}; {} messages in the queue",
+                places.join(", "),
+                if plugins.is_empty() { "none".into() } else { plugins.join(", ") },
+                counts.entries
+            ),
+        );
+    }
+
+    /// Reads the configuration again. With any mistake everything stays as it was, and all mistakes are said.
+    async fn reload(&self) {
+        match self.try_reload().await {
+            Ok(restart) if restart.is_empty() => self.say("info", "reloaded"),
+            Ok(restart) => {
+                let text = format!("reloaded; these settings take effect at the next start: {}", restart.join(", "));
+                self.say("warn", &text);
+            }
+            Err(error) => self.say("error", &format!("not reloaded, everything stays as it was: {error:#}")),
+        }
+    }
+
+    async fn try_reload(&self) -> Result<Vec<String>> {
+        let config = (self.load)().map_err(|mistakes| anyhow!("{mistakes}"))?;
+        let running = self.config();
+        let restart = config.needs_restart(&running);
+        // Everything that can fail comes first; what follows cannot.
+        let router = assemble::router(&config)?;
+        self.tls.reload()?;
+        self.logins.reload(&config.domains.own)?;
+        let plugins = self.plugins.clone();
+        let (options, ports) = (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
+        tokio::task::spawn_blocking(move || plugins.reload(options, ports)).await?.map_err(|errors| plugin_errors(&errors))?;
+        self.router.store(Arc::new(router));
+        for listener in &config.listeners {
+            // A listener that is new or gone is among `restart`.
+            self.server.reload(&listener.name, rules(&config, listener, &self.tls, &self.plugins));
+        }
+        self.courier.forget_plans();
+        self.courier.wake();
+        let _ = self.level.reload(filter_of(config.log.level));
+        self.config.store(Arc::new(config));
+        Ok(restart)
+    }
+
+    /// Stops taking mail, lets sessions and deliveries end within the bound, makes the queue durable.
+    async fn drain(&self) -> Result<()> {
+        self.say("info", "draining");
+        let patience = self.config().shutdown_time;
+        let cut_off = self.server.shutdown(patience).await;
+        if cut_off > 0 {
+            self.say("warn", &format!("{cut_off} sessions were cut off in the middle; none of them had a 250"));
+        }
+        self.courier.shutdown().await;
+        self.admin.iter().for_each(tokio::task::JoinHandle::abort);
+        let closed = self.store.close().await;
+        self.say("info", "stopped");
+        self.writer.flush();
+        closed.map_err(|error| anyhow!("the queue could not be closed: {error}"))
+    }
+}
+
+/// Runs until a signal ends it.
+pub(crate) async fn serve(site: Site) -> Result<()> {
+    let listen = |kind| signal(kind).context("cannot listen to signals");
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => site.reload().await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tokio::select! {
+        result = site.drain() => result,
+        () = either(&mut terminate, &mut interrupt) => bail!("ended at once by a second signal; what was accepted is in the queue"),
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn rules(config: &Config, listener: &waypost_config::model::Listener, tls: &ServerTls, plugins: &Plugins) -> Rules {
+    let judge: Arc<dyn Judge> = match &listener.plugins {
+        Some(names) => Arc::new(plugins.select(names)),
+        None => Arc::new(plugins.clone()),
+    };
+    assemble::rules(config, listener, tls, judge)
+}
+
+fn server_options(config: &Config) -> Options {
+    let mut options = Options::new(config.hostname.as_str());
+    options.lifetime = config.queue.lifetime;
+    options
+}
+
+fn ports(config: &Config, resolver: &Resolver, store: &RocksStore, observe: &Arc<Observe>) -> Result<Ports> {
+    Ok(Ports {
+        dns: Arc::new(resolver.clone()),
+        kv: Some(Arc::new(store.kv())),
+        sign: Some(Arc::new(assemble::keys(config)?)),
+        tables: assemble::tables(config)?,
+        fetch: None,
+        observer: observe.clone(),
+        now: Arc::new(now),
+    })
+}
+
+async fn load_plugins(config: &Config, ports: Ports) -> Result<Plugins> {
+    let options = assemble::plugin_options(config);
+    let loaded = tokio::task::spawn_blocking(move || Plugins::load(options, ports)).await?;
+    loaded.map_err(|errors| plugin_errors(&errors))
+}
+
+fn plugin_errors(errors: &[waypost_plugin::LoadError]) -> anyhow::Error {
+    anyhow!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn start_courier(
+    config: &Config,
+    store: &Arc<RocksStore>,
+    observe: &Arc<Observe>,
+    router: &Arc<ArcSwap<Router>>,
+    resolver: &Resolver,
+) -> Result<Courier> {
+    let router = router.clone();
+    let services = waypost_deliver::Services {
+        store: store.clone(),
+        observer: observe.clone(),
+        route: Arc::new(move |address| router.load().next_hop(address)),
+        planner: Arc::new(resolver.clone()),
+        tls: ClientTls::new(ClientTlsOptions::default())?,
+    };
+    Ok(Courier::start(assemble::courier_options(config), services))
+}
+
+fn start_admin(
+    config: &Config,
+    sockets: Vec<std::net::TcpListener>,
+    store: &Arc<RocksStore>,
+    observe: &Arc<Observe>,
+    writer: &Arc<Writer>,
+) -> Result<Vec<tokio::task::JoinHandle<()>>> {
+    let token = std::fs::read_to_string(config.data.join("admin-token")).context("the admin token")?;
+    let admin = Arc::new(Admin {
+        store: store.clone(),
+        observe: observe.clone(),
+        writer: writer.clone(),
+        token: token.trim().to_string(),
+        hostname: config.hostname.to_string(),
+    });
+    let serve = |socket: std::net::TcpListener| -> Result<_> {
+        socket.set_nonblocking(true)?;
+        Ok(tokio::spawn(admin::serve(tokio::net::TcpListener::from_std(socket)?, admin.clone())))
+    };
+    sockets.into_iter().map(serve).collect()
+}
+
+/// Says loudly when DNSSEC cannot be had, because DANE is off then; and when it can be had again.
+async fn watch_dnssec(resolver: Resolver, observe: Arc<Observe>) {
+    let mut said = false;
+    loop {
+        match resolver.check_dnssec().await {
+            Ok(()) if said => {
+                observe.observe(Event::Notice { level: "info", message: "DNSSEC validates again: DANE is on" });
+                return;
+            }
+            Ok(()) => return,
+            Err(error) if !said => {
+                let message = format!("DNSSEC does not validate, so DANE is off: {error}. Name servers that pass DNSSEC records in `dns.servers` mend it");
+                observe.observe(Event::Notice { level: "warn", message: &message });
+                said = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(DNSSEC_RETRY).await;
+    }
+}
+
+/// A task that panics loses its session or delivery and nothing else; it is said, with its place.
+fn count_panics(observe: Arc<Observe>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        observe.observe(Event::Notice { level: "error", message: &format!("a task panicked, please report it: {panic}") });
+    }));
+}

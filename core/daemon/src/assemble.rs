@@ -13,7 +13,7 @@ use waypost_net::{CertificateFiles, ListenOptions, ServerTls, ServerTlsOptions, 
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
 use waypost_queue::schedule::Backoff;
 use waypost_resolve::{Dnssec, Own, ResolverOptions};
-use waypost_route::{Alias, AliasKey, Mistake, RelayDomain, Router, Tables, Target};
+use waypost_route::{Alias, AliasKey, DomainPattern, Mistake, RelayDomain, Router, Tables, Target};
 use waypost_server::Rules;
 use waypost_smtp::server::Policy;
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
@@ -33,11 +33,16 @@ pub(crate) struct Sockets {
 pub(crate) fn bind(config: &Config) -> Result<Sockets> {
     let options = ListenOptions::default();
     let all = |addresses: &[SocketAddr], of: &str| -> Result<Vec<TcpListener>> {
-        let one = |address: &SocketAddr| waypost_net::bind(*address, &options).map_err(|error| anyhow!("{of}: {error}"));
+        let one =
+            |address: &SocketAddr| waypost_net::bind(*address, &options).map_err(|error| anyhow!("{of}: {error}"));
         addresses.iter().map(one).collect()
     };
     Ok(Sockets {
-        mail: config.listeners.iter().map(|l| all(&l.bind, &format!("listener.{}.bind", l.name))).collect::<Result<_>>()?,
+        mail: config
+            .listeners
+            .iter()
+            .map(|l| all(&l.bind, &format!("listener.{}.bind", l.name)))
+            .collect::<Result<_>>()?,
         admin: all(&config.admin, "admin.bind")?,
     })
 }
@@ -62,13 +67,15 @@ fn mistake(mistake: &Mistake) -> String {
 }
 
 fn relay_domain(domain: &waypost_types::Domain) -> RelayDomain {
-    RelayDomain { pattern: waypost_route::DomainPattern::Exact(Host::Name(domain.clone())), recipients: None }
+    RelayDomain { pattern: DomainPattern { domain: domain.clone(), below: false }, recipients: None }
 }
 
 fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
     let key = match name.strip_prefix('@') {
         Some(domain) => AliasKey::CatchAll(Host::parse(domain).with_context(|| format!("alias `{name}`"))?),
-        None if name.contains('@') => AliasKey::Address(Address::parse(name).with_context(|| format!("alias `{name}`"))?),
+        None if name.contains('@') => {
+            AliasKey::Address(Address::parse(name).with_context(|| format!("alias `{name}`"))?)
+        }
         None => AliasKey::Name(name.as_str().into()),
     };
     let target = |text: &String| -> Result<Target> {
@@ -86,7 +93,12 @@ fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
 /// The certificates of all listeners.
 pub(crate) fn server_tls(config: &Config) -> Result<ServerTls> {
     let options = ServerTlsOptions {
-        certificates: config.tls.pairs.iter().map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() }).collect(),
+        certificates: config
+            .tls
+            .pairs
+            .iter()
+            .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
+            .collect(),
         version_min: if config.tls.only_1_3 { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
         ..ServerTlsOptions::default()
     };
@@ -101,7 +113,8 @@ pub(crate) fn server_tls(config: &Config) -> Result<ServerTls> {
 pub(crate) fn rules(config: &Config, listener: &Listener, tls: &ServerTls, judge: Arc<dyn Judge>) -> Rules {
     let mut rules = Rules::new(Arc::new(policy(config, listener)), judge);
     rules.tls = (listener.tls != TlsMode::None).then(|| tls.clone());
-    rules.relay_networks = if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
+    rules.relay_networks =
+        if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
     rules.relay_users = listener.relay_users;
     rules.sessions_max = listener.connections;
     rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
@@ -141,8 +154,20 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
 pub(crate) fn resolver_options(config: &Config) -> ResolverOptions {
     let own = Own {
         names: std::iter::once(&config.hostname).cloned().collect(),
-        addresses: config.listeners.iter().flat_map(|l| &l.bind).map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect(),
-        ports: config.listeners.iter().filter(|l| l.transport == Transport::Mx).flat_map(|l| &l.bind).map(SocketAddr::port).collect(),
+        addresses: config
+            .listeners
+            .iter()
+            .flat_map(|l| &l.bind)
+            .map(SocketAddr::ip)
+            .filter(|ip| !ip.is_unspecified())
+            .collect(),
+        ports: config
+            .listeners
+            .iter()
+            .filter(|l| l.transport == Transport::Mx)
+            .flat_map(|l| &l.bind)
+            .map(SocketAddr::port)
+            .collect(),
     };
     ResolverOptions {
         servers: config.dns.servers.clone(),
@@ -183,8 +208,10 @@ pub(crate) fn courier_options(config: &Config) -> waypost_deliver::Options {
 pub(crate) fn keys(config: &Config) -> Result<Keys> {
     let mut keys = Keys::new();
     for dkim in &config.dkim {
-        let pem = std::fs::read_to_string(&dkim.file).with_context(|| format!("dkim.{}.file: {}", dkim.name, dkim.file.display()))?;
-        let secret = SecretKey::from_pem(&pem).map_err(|error| anyhow!("dkim.{}.file: {}: {error}", dkim.name, dkim.file.display()))?;
+        let pem = std::fs::read_to_string(&dkim.file)
+            .with_context(|| format!("dkim.{}.file: {}", dkim.name, dkim.file.display()))?;
+        let secret = SecretKey::from_pem(&pem)
+            .map_err(|error| anyhow!("dkim.{}.file: {}: {error}", dkim.name, dkim.file.display()))?;
         keys.insert(&dkim.name, SigningKey::new(dkim.domain.clone(), &dkim.selector, secret));
     }
     Ok(keys)
@@ -240,11 +267,13 @@ fn one_plugin(config: &Config, plugin: &Plugin) -> PluginOptions {
 
 /// A plugin's own settings. One that is granted keys and says nothing of them is told whose they are, so that `[dkim.*]` is written once.
 fn plugin_config(config: &Config, plugin: &Plugin) -> String {
-    let mut settings: serde_json::Value = serde_json::from_str(&plugin.config).unwrap_or_else(|_| serde_json::json!({}));
+    let mut settings: serde_json::Value =
+        serde_json::from_str(&plugin.config).unwrap_or_else(|_| serde_json::json!({}));
     let Some(fields) = settings.as_object_mut() else { return plugin.config.clone() };
     if !plugin.keys.is_empty() && !fields.contains_key("keys") {
         let granted = config.dkim.iter().filter(|dkim| plugin.keys.iter().any(|key| key == "*" || *key == dkim.name));
-        let keys: Vec<_> = granted.map(|dkim| serde_json::json!({ "domain": dkim.domain.as_str(), "key": dkim.name })).collect();
+        let keys: Vec<_> =
+            granted.map(|dkim| serde_json::json!({ "domain": dkim.domain.as_str(), "key": dkim.name })).collect();
         fields.insert("keys".into(), keys.into());
     }
     settings.to_string()

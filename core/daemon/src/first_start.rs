@@ -59,14 +59,20 @@ fn make_key(dkim: &DkimKey) -> Result<()> {
     let made = SecretKey::generate(if dkim.ed25519 { KeyKind::Ed25519 } else { KeyKind::Rsa });
     let line = key::zone_line(dkim.domain.as_str(), &dkim.selector, &made.record());
     // The record first: a key without its record would be used and never published.
-    fs::write(dkim.file.with_extension("txt"), format!("{line}\n")).with_context(|| format!("cannot write the record of {}", dkim.file.display()))?;
+    fs::write(dkim.file.with_extension("txt"), format!("{line}\n"))
+        .with_context(|| format!("cannot write the record of {}", dkim.file.display()))?;
     secret(&dkim.file, &made.to_pem())
 }
 
 /// A folder for the owner alone.
 fn folder(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the folder {}: create it for the user that runs waypost, or name another with --data", path.display()))
+    made.with_context(|| {
+        format!(
+            "cannot make the folder {}: create it for the user that runs waypost, or name another with --data",
+            path.display()
+        )
+    })
 }
 
 /// A file for the owner alone, whole or not at all.

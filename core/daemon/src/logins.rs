@@ -21,7 +21,10 @@ impl Logins {
     }
 
     /// Reads the file again and takes other domains.
-    pub(crate) fn reload(&self, own: &[Domain]) -> Result<(), waypost_server::credential::password_file::PasswordFileError> {
+    pub(crate) fn reload(
+        &self,
+        own: &[Domain],
+    ) -> Result<(), waypost_server::credential::password_file::PasswordFileError> {
         self.file.reload()?;
         self.own.store(Arc::new(own.iter().cloned().collect()));
         Ok(())
@@ -39,7 +42,8 @@ impl Authenticator for Logins {
         Box::pin(async move {
             // A foreign domain is asked for as it stands: no such user, at the same price.
             let name = self.name(&credentials.identity).unwrap_or(&credentials.identity).to_string();
-            let asked = Credentials { mechanism: credentials.mechanism, identity: name, secret: credentials.secret.clone() };
+            let asked =
+                Credentials { mechanism: credentials.mechanism, identity: name, secret: credentials.secret.clone() };
             self.file.authenticate(&asked).await
         })
     }

@@ -59,7 +59,9 @@ impl Site {
         let tls = assemble::server_tls(&config)?;
         let router = Arc::new(ArcSwap::from_pointee(assemble::router(&config)?));
         let resolver = Resolver::new(assemble::resolver_options(&config)).map_err(|error| anyhow!("dns: {error}"))?;
-        let store = Arc::new(RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?);
+        let store = Arc::new(
+            RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?,
+        );
         let plugins = load_plugins(&config, ports(&config, &resolver, &store, &observe)?).await?;
         let file = PasswordFile::open(&config.users.file)?;
         let logins = Arc::new(Logins::new(file, &config.domains.own));
@@ -82,7 +84,22 @@ impl Site {
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
         let admin = start_admin(&config, sockets.admin, &store, &observe, &writer)?;
         let config = ArcSwap::from_pointee(config);
-        let site = Site { config, load: Box::new(load), observe, writer, level, store, tls, router, logins, plugins, resolver, courier, server, admin };
+        let site = Site {
+            config,
+            load: Box::new(load),
+            observe,
+            writer,
+            level,
+            store,
+            tls,
+            router,
+            logins,
+            plugins,
+            resolver,
+            courier,
+            server,
+            admin,
+        };
         site.say_started();
         tokio::spawn(watch_dnssec(site.resolver.clone(), site.observe.clone()));
         Ok(site)
@@ -103,8 +120,10 @@ impl Site {
     }
 
     fn say_started(&self) {
-        let places: Vec<_> = self.server.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
-        let plugins: Vec<_> = self.plugins.plugins().into_iter().map(|plugin| format!("{} {}", plugin.name, plugin.version)).collect();
+        let places: Vec<_> =
+            self.server.addresses().iter().map(|(name, address)| format!("{name} {address}")).collect();
+        let plugins: Vec<_> =
+            self.plugins.plugins().into_iter().map(|plugin| format!("{} {}", plugin.name, plugin.version)).collect();
         let counts = self.store.counts();
         self.say(
             "info",
@@ -138,8 +157,11 @@ impl Site {
         self.tls.reload()?;
         self.logins.reload(&config.domains.own)?;
         let plugins = self.plugins.clone();
-        let (options, ports) = (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
-        tokio::task::spawn_blocking(move || plugins.reload(options, ports)).await?.map_err(|errors| plugin_errors(&errors))?;
+        let (options, ports) =
+            (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
+        tokio::task::spawn_blocking(move || plugins.reload(options, ports))
+            .await?
+            .map_err(|errors| plugin_errors(&errors))?;
         self.router.store(Arc::new(router));
         for listener in &config.listeners {
             // A listener that is new or gone is among `restart`.
@@ -282,7 +304,9 @@ async fn watch_dnssec(resolver: Resolver, observe: Arc<Observe>) {
             }
             Ok(()) => return,
             Err(error) if !said => {
-                let message = format!("DNSSEC does not validate, so DANE is off: {error}. Name servers that pass DNSSEC records in `dns.servers` mend it");
+                let message = format!(
+                    "DNSSEC does not validate, so DANE is off: {error}. Name servers that pass DNSSEC records in `dns.servers` mend it"
+                );
                 observe.observe(Event::Notice { level: "warn", message: &message });
                 said = true;
             }
@@ -295,6 +319,7 @@ async fn watch_dnssec(resolver: Resolver, observe: Arc<Observe>) {
 /// A task that panics loses its session or delivery and nothing else; it is said, with its place.
 fn count_panics(observe: Arc<Observe>) {
     std::panic::set_hook(Box::new(move |panic| {
-        observe.observe(Event::Notice { level: "error", message: &format!("a task panicked, please report it: {panic}") });
+        observe
+            .observe(Event::Notice { level: "error", message: &format!("a task panicked, please report it: {panic}") });
     }));
 }

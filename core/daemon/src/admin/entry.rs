@@ -75,13 +75,25 @@ pub(crate) fn entry_text(entry: &Value) -> String {
         let _ = writeln!(out, "  held      {reason}");
     }
     for recipient in entry["recipients"].as_array().into_iter().flatten() {
-        let _ = writeln!(out, "  to        <{}>  {}, {} attempts", text(&recipient["address"]), text(&recipient["state"]), recipient["attempts"]);
+        let _ = writeln!(
+            out,
+            "  to        <{}>  {}, {} attempts",
+            text(&recipient["address"]),
+            text(&recipient["state"]),
+            recipient["attempts"]
+        );
         if let Some(due) = recipient["due"].as_str() {
             let _ = writeln!(out, "              next at {due}");
         }
         let last = &recipient["last"];
         if last.is_object() {
-            let _ = writeln!(out, "              {} {}: {}", text(&last["at"]), text(&last["target"]), text(&last["reply"]));
+            let _ = writeln!(
+                out,
+                "              {} {}: {}",
+                text(&last["at"]),
+                text(&last["target"]),
+                text(&last["reply"])
+            );
         }
     }
     out

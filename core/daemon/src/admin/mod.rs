@@ -108,21 +108,28 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
 
 fn health(admin: &Admin) -> Answer {
     if admin.observe.counters().store_has_failed() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the store takes no writes any more; look for store_failed in the log, mend the disk, restart");
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store takes no writes any more; look for store_failed in the log, mend the disk, restart",
+        );
     }
     typed(StatusCode::OK, "text/plain", "ok\n".into())
 }
 
 /// Compared without regard to where the first difference is.
 fn is_allowed(admin: &Admin, request: &Request<Incoming>) -> bool {
-    let shown = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let shown =
+        request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     let Some(shown) = shown else { return false };
     let difference = shown.bytes().zip(admin.token.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
     shown.len() == admin.token.len() && difference == 0
 }
 
 fn unauthorised() -> Answer {
-    let mut answer = problem(StatusCode::UNAUTHORIZED, "send `Authorization: Bearer TOKEN`; the token is in the file admin-token of the data folder");
+    let mut answer = problem(
+        StatusCode::UNAUTHORIZED,
+        "send `Authorization: Bearer TOKEN`; the token is in the file admin-token of the data folder",
+    );
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }
@@ -163,7 +170,8 @@ async fn list(admin: &Admin, query: &str) -> Answer {
 async fn check(admin: &Admin) -> Answer {
     match admin.store.check().await {
         Ok(problems) => {
-            let problems: Vec<_> = problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
+            let problems: Vec<_> =
+                problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
             json_answer(StatusCode::OK, &json!({ "problems": problems }))
         }
         Err(error) => store_problem(&error),
@@ -194,8 +202,12 @@ async fn change(admin: &Admin, id: MessageId, action: &str) -> Answer {
 
 fn store_problem(error: &StoreError) -> Answer {
     let (status, text) = match error {
-        StoreError::Missing => (StatusCode::NOT_FOUND, "no such message in the queue: it may have been delivered".to_string()),
-        StoreError::Busy => (StatusCode::CONFLICT, "the message is being delivered at this moment; try again".to_string()),
+        StoreError::Missing => {
+            (StatusCode::NOT_FOUND, "no such message in the queue: it may have been delivered".to_string())
+        }
+        StoreError::Busy => {
+            (StatusCode::CONFLICT, "the message is being delivered at this moment; try again".to_string())
+        }
         other => (StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
     };
     problem(status, &text)

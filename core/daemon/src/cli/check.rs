@@ -23,7 +23,12 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     match common.load() {
         Ok(config) => {
             config.notes.iter().for_each(|note| println!("note: {note}"));
-            println!("ok: {} listeners, {} plugins, {} users", config.listeners.len(), config.plugins.len(), config.users.accounts.len());
+            println!(
+                "ok: {} listeners, {} plugins, {} users",
+                config.listeners.len(),
+                config.plugins.len(),
+                config.users.accounts.len()
+            );
             Ok(())
         }
         Err(mistakes) => bail!("{mistakes}"),

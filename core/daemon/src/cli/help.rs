@@ -7,7 +7,9 @@ use super::Cli;
 
 /// Explains a command or the settings.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  waypost help queue\n  waypost help settings\n  waypost help settings tls\n  waypost help example > waypost.toml")]
+#[command(
+    after_help = "Examples:\n  waypost help queue\n  waypost help settings\n  waypost help settings tls\n  waypost help example > waypost.toml"
+)]
 pub(crate) struct Arguments {
     /// A command, `settings`, or `example` (a configuration file to begin with)
     topic: Option<String>,
@@ -19,9 +21,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     let word = arguments.word.as_deref().unwrap_or("");
     let text = match arguments.topic.as_deref() {
         None => Cli::command().render_long_help().to_string(),
-        Some("settings") => {
-            waypost_config::manual::settings(word).with_context(|| format!("no setting has `{word}` in its name; try `waypost help settings`"))?
-        }
+        Some("settings") => waypost_config::manual::settings(word)
+            .with_context(|| format!("no setting has `{word}` in its name; try `waypost help settings`"))?,
         Some("example") => waypost_config::manual::example(),
         Some(topic) => {
             let mut cli = Cli::command();

@@ -104,13 +104,11 @@ fn surroundings() -> Surroundings {
 
 /// Where plugins lie beside the program: where a package puts them, beside the binary, or in a build tree.
 fn plugin_folders() -> Vec<PathBuf> {
-    let Some(program) = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok()) else { return Vec::new() };
+    let Some(program) = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok()) else {
+        return Vec::new();
+    };
     let Some(folder) = program.parent() else { return Vec::new() };
-    vec![
-        folder.join("../lib/waypost/plugins"),
-        folder.join("plugins"),
-        folder.join("../wasm32-wasip2/release"),
-    ]
+    vec![folder.join("../lib/waypost/plugins"), folder.join("plugins"), folder.join("../wasm32-wasip2/release")]
 }
 
 /// Runs the command; says what went wrong and what to do, and ends with 1.

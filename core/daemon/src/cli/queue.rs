@@ -20,8 +20,10 @@ use crate::assemble;
 
 /// Looks at the queue and changes it.
 #[derive(Args)]
-#[command(after_help = "The running server is asked through its admin port; when there is none, the queue's files are opened directly.\n\n\
-    Examples:\n  waypost queue list\n  waypost queue show 01k9x2m4c7r3t8w5q6v0\n  waypost queue retry 01k9x2m4c7r3t8w5q6v0\n  waypost queue check")]
+#[command(
+    after_help = "The running server is asked through its admin port; when there is none, the queue's files are opened directly.\n\n\
+    Examples:\n  waypost queue list\n  waypost queue show 01k9x2m4c7r3t8w5q6v0\n  waypost queue retry 01k9x2m4c7r3t8w5q6v0\n  waypost queue check"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -94,7 +96,13 @@ fn list(queue: &Queue) -> Result<()> {
 
 fn print_row(entry: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_string();
-    println!("{}  {:>9}  {}  <{}>", text(&entry["id"]), entry["size"], text(&entry["accepted"]), entry["from"].as_str().unwrap_or(""));
+    println!(
+        "{}  {:>9}  {}  <{}>",
+        text(&entry["id"]),
+        entry["size"],
+        text(&entry["accepted"]),
+        entry["from"].as_str().unwrap_or("")
+    );
     for recipient in entry["recipients"].as_array().into_iter().flatten().filter(|r| r["state"] == "pending") {
         let due = recipient["due"].as_str().unwrap_or("now");
         println!("    <{}>  {} attempts, next at {due}", text(&recipient["address"]), recipient["attempts"]);
@@ -129,8 +137,12 @@ impl Queue {
         if let Some(address) = config.admin.first().copied() {
             if TcpStream::connect_timeout(&reachable(address), Duration::from_secs(2)).is_ok() {
                 let path = config.data.join("admin-token");
-                let token = std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read {}: run this as the user that runs the server, or name its folder with --data", path.display()))?;
+                let token = std::fs::read_to_string(&path).with_context(|| {
+                    format!(
+                        "cannot read {}: run this as the user that runs the server, or name its folder with --data",
+                        path.display()
+                    )
+                })?;
                 return Ok(Queue::Server { address: reachable(address), token: token.trim().to_string() });
             }
         }
@@ -140,10 +152,14 @@ impl Queue {
     fn open_files(config: &Config) -> Result<Queue> {
         let folder = config.data.join("queue");
         if !folder.exists() {
-            bail!("no server answers, and there is no queue in {}: name the server's folder with --data, or its file with --config", folder.display());
+            bail!(
+                "no server answers, and there is no queue in {}: name the server's folder with --data, or its file with --config",
+                folder.display()
+            );
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let store = RocksStore::open(assemble::store_options(config), Arc::new(Deaf)).map_err(|error| anyhow!("{error}"))?;
+        let store =
+            RocksStore::open(assemble::store_options(config), Arc::new(Deaf)).map_err(|error| anyhow!("{error}"))?;
         Ok(Queue::Files { store: Arc::new(store), runtime })
     }
 
@@ -162,7 +178,8 @@ impl Queue {
 /// An address that is listened on everywhere is asked at loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let loopback =
+            if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
     }
     address
@@ -190,7 +207,8 @@ async fn in_files(store: &RocksStore, path: &str) -> Result<Value> {
     let explain = |error: StoreError| anyhow!("{error}");
     if path == "/check" {
         let problems = store.check().await.map_err(explain)?;
-        let problems: Vec<_> = problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
+        let problems: Vec<_> =
+            problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
         return Ok(json!({ "problems": problems }));
     }
     let rest = path.strip_prefix("/queue").context("a path of the queue")?;
@@ -203,7 +221,14 @@ async fn in_files(store: &RocksStore, path: &str) -> Result<Value> {
     let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
     let id: MessageId = id.parse()?;
     let change = match action {
-        "" => return store.get(id).await.map_err(explain)?.map(|entry| entry_json(&entry)).context("no such message in the queue"),
+        "" => {
+            return store
+                .get(id)
+                .await
+                .map_err(explain)?
+                .map(|entry| entry_json(&entry))
+                .context("no such message in the queue");
+        }
         "hold" => Change::Hold("by an operator".into()),
         "release" => Change::Release,
         "remove" => Change::Remove,

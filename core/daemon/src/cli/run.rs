@@ -14,9 +14,11 @@ use crate::{assemble, first_start};
 
 /// Starts the server in the foreground.
 #[derive(Args)]
-#[command(after_help = "Without --config a demonstration site runs on loopback: mail on 2525, submission on 2587, submissions on 2465, admin on 8025.\n\
+#[command(
+    after_help = "Without --config a demonstration site runs on loopback: mail on 2525, submission on 2587, submissions on 2465, admin on 8025.\n\
     SIGHUP reloads without dropping a session. SIGTERM or SIGINT stops taking mail, lets transactions end, and exits with 0; a second one ends at once.\n\n\
-    Examples:\n  waypost run\n  waypost run --data /tmp/try --set listener.mx.bind=127.0.0.1:2626\n  waypost run --config /etc/waypost/waypost.toml")]
+    Examples:\n  waypost run\n  waypost run --data /tmp/try --set listener.mx.bind=127.0.0.1:2626\n  waypost run --config /etc/waypost/waypost.toml"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -80,7 +82,9 @@ fn raise_open_files() {
 /// The last lines on the terminal of whoever tries it for the first time. Beside a JSON log they go to standard error.
 fn welcome(site: &Site, made: &first_start::Made, format: Format) {
     let config = site.config();
-    let port = |name: &str| config.listeners.iter().find(|l| l.name == name).and_then(|l| l.bind.first()).map(|a| a.to_string());
+    let port = |name: &str| {
+        config.listeners.iter().find(|l| l.name == name).and_then(|l| l.bind.first()).map(|a| a.to_string())
+    };
     let mx = port("mx").unwrap_or_else(|| "127.0.0.1:2525".into());
     let domain = config.domains.own.first().map_or("waypost.test", |domain| domain.as_str());
     let mut text = format!("\nWaypost is ready. Everything it keeps is in {}.\n", config.data.display());

@@ -16,8 +16,10 @@ use crate::observe::now;
 
 /// Sends a message through the running server's first plain listener.
 #[derive(Args)]
-#[command(after_help = "The message is read from standard input, with its headers; from a terminal, or if there is none, a test message is made.\n\n\
-    Examples:\n  waypost send alice@waypost.test\n  waypost send --from bob@waypost.test alice@waypost.test < message.eml")]
+#[command(
+    after_help = "The message is read from standard input, with its headers; from a terminal, or if there is none, a test message is made.\n\n\
+    Examples:\n  waypost send alice@waypost.test\n  waypost send --from bob@waypost.test alice@waypost.test < message.eml"
+)]
 pub(crate) struct Arguments {
     /// Who receives it
     #[arg(required = true)]
@@ -45,13 +47,18 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     for (recipient, reply) in arguments.to.iter().zip(&report.replies) {
         println!("{recipient}: {reply}");
     }
-    if report.replies.iter().all(waypost_types::Reply::is_positive) { Ok(()) } else { bail!("not everybody was accepted") }
+    if report.replies.iter().all(waypost_types::Reply::is_positive) {
+        Ok(())
+    } else {
+        bail!("not everybody was accepted")
+    }
 }
 
 /// A listener that takes mail without TLS and login.
 fn door(config: &Config) -> Result<SocketAddr> {
     let plain = |l: &&waypost_config::model::Listener| matches!(l.transport, Transport::Mx | Transport::Relay);
-    let listener = config.listeners.iter().find(plain).context("there is no listener with preset mx or relay to send through")?;
+    let listener =
+        config.listeners.iter().find(plain).context("there is no listener with preset mx or relay to send through")?;
     let mut address = *listener.bind.first().context("the listener has no address")?;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -80,10 +87,10 @@ fn message(sender: &Address, to: &[Address]) -> Result<Bytes> {
 
 /// Drives the client machine over a blocking socket: one transaction, then QUIT.
 fn converse(address: SocketAddr, name: &str, transaction: Transaction) -> Result<Report> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("cannot reach {address}: is the server running?"))?;
+    let mut stream =
+        TcpStream::connect(address).with_context(|| format!("cannot reach {address}: is the server running?"))?;
     stream.set_read_timeout(Some(Duration::from_secs(600)))?;
-    let options = Options { name: name.into(), lmtp: false, tls: TlsUse::Never, credentials: None, timeout_divisor: 1 };
-    let mut client = Client::new(options, Instant::now());
+    let mut client = Client::new(Options { tls: TlsUse::Never, ..Options::new(name.into()) }, Instant::now());
     let (mut input, mut piece) = (BytesMut::new(), [0; 4096]);
     let mut transaction = Some(transaction);
     loop {

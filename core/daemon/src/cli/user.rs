@@ -82,7 +82,11 @@ fn remove(one: &One) -> Result<()> {
 fn change(one: &One, line: Option<&str>) -> Result<bool> {
     let config = one.common.load().map_err(|mistakes| anyhow!("{mistakes}"))?;
     let path: &Path = &config.users.file;
-    let text = if path.exists() { fs::read_to_string(path).with_context(|| path.display().to_string())? } else { String::new() };
+    let text = if path.exists() {
+        fs::read_to_string(path).with_context(|| path.display().to_string())?
+    } else {
+        String::new()
+    };
     let is_theirs = |row: &str| row.split_once(':').is_some_and(|(name, _)| name.trim() == one.name);
     let existed = text.lines().any(is_theirs);
     let mut rows: Vec<&str> = text.lines().filter(|row| !is_theirs(row)).collect();

@@ -193,7 +193,12 @@ mod tests {
         });
         counters.count(&Event::StoreFailed { error: "disk" });
         let text = counters.render(Counts { entries: 3, ..Counts::default() }, 2);
-        for line in ["waypost_accepted_total 1", "waypost_accepted_bytes_total 77", "waypost_queue_messages 3", "waypost_store_failed 1"] {
+        for line in [
+            "waypost_accepted_total 1",
+            "waypost_accepted_bytes_total 77",
+            "waypost_queue_messages 3",
+            "waypost_store_failed 1",
+        ] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }
         let names: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).collect();

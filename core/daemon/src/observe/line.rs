@@ -1,6 +1,6 @@
 //! Events as log lines: one line for each event that an administrator greps for. Field names are an interface: they do not change.
 
-use tracing::field::{debug, display};
+use tracing::field::display;
 use tracing::{debug as at_debug, error, info, trace, warn};
 use waypost_types::{Event, Opinion};
 
@@ -64,7 +64,9 @@ pub(super) fn write(event: &Event<'_>) {
             warn!(event = "plugin_fault", session = session.map(display), plugin, stage = stage.word(), error, policy);
         }
         Event::PluginBreaker { plugin, state } => warn!(event = "plugin_breaker", plugin, state),
-        Event::PluginLog { session, plugin, level, message } => plugin_line(session.map(display), plugin, level, message),
+        Event::PluginLog { session, plugin, level, message } => {
+            plugin_line(session.map(display), plugin, level, message)
+        }
         ref other => write_queue(other),
     }
 }
@@ -98,7 +100,7 @@ fn write_queue(event: &Event<'_>) {
             _ => info!(event = "notice", message),
         },
         // An event without words of its own yet still says what it is.
-        ref other => info!(event = "other", what = debug(other)),
+        ref other => info!(event = "other", what = ?other),
     }
 }
 

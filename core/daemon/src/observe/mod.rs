@@ -37,7 +37,10 @@ pub(crate) fn start(format: Format, level: &str) -> (Arc<Writer>, Level) {
     let writer = Arc::new(Writer::start());
     let (filter, handle) = reload::Layer::new(filter_of(level));
     let make = writer.clone();
-    let lines = tracing_subscriber::fmt::layer().with_target(false).with_timer(Clock).with_writer(move || writer::Line::new(make.clone()));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_timer(Clock)
+        .with_writer(move || writer::Line::new(make.clone()));
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         Format::Text { ansi } => Box::new(lines.with_ansi(ansi)),
         Format::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false)),

@@ -12,7 +12,7 @@ use waypost_mailauth::Verifier;
 use waypost_net::ServerTls;
 use waypost_queue::{Handoff, Store};
 use waypost_route::Router;
-use waypost_smtp::server::Policy;
+use waypost_smtp::server::{Policy, TlsMode};
 use waypost_types::port::Dns;
 use waypost_types::{Judge, Observer, Transport, limits};
 
@@ -59,7 +59,7 @@ impl Rules {
     /// Rules with the defaults of the policy's kind of door: nobody relays but users on submission doors, mail is authenticated
     /// on `mx` doors.
     pub fn new(policy: Arc<Policy>, judge: Arc<dyn Judge>) -> Rules {
-        let transport = transport_of(&policy);
+        let transport = policy.transport;
         let submission = matches!(transport, Transport::Submission | Transport::Submissions);
         Rules {
             policy,
@@ -75,15 +75,15 @@ impl Rules {
         }
     }
 
+    /// Whether TLS comes before the greeting (RFC 8314).
+    pub(crate) fn begins_with_tls(&self) -> bool {
+        self.policy.tls == TlsMode::Implicit
+    }
+
     /// Whether this client is one of our own hosts.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.relay_networks.iter().any(|network| network.contains(&peer))
     }
-}
-
-/// Until the policy's page is whole.
-fn transport_of(_: &Policy) -> Transport {
-    Transport::Mx
 }
 
 /// What holds for all doors.

@@ -1,4 +1,15 @@
 //! Who knows passwords, and what guessing costs.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | this | [`Authenticator`]: what every back end is |
+//! | [`password_file`] | [`PasswordFile`]: `user:hash` lines with argon2id, verified off the event loop |
+//! | `throttle` | failures per address: they cost time, and many of them the connection |
+
+pub mod password_file;
+pub(crate) mod throttle;
+
+pub use password_file::PasswordFile;
 
 use std::sync::Arc;
 

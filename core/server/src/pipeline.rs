@@ -1,0 +1,499 @@
+//! From a session's question to its answer: built-in checks, then routing, then whoever the door's judge seats.
+//!
+//! Order is the promise: a judge is asked only about what the checks and relay control have let through, so its `Accept` can widen nothing. Stages
+//! at which nobody wants to be asked cost one bit test. The final dot is `intake::admit`'s.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::task::JoinHandle;
+use waypost_route::Resolution;
+use waypost_smtp::server::{Answer, Ask, Session};
+use waypost_types::verdict::Credentials;
+use waypost_types::{
+    Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient, Reply,
+    ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
+};
+
+use crate::check::relay::{self, Target};
+use crate::check::{self, Refusal};
+use crate::credential::AuthError;
+use crate::intake::Body;
+use crate::options::Rules;
+use crate::shared::Shared;
+
+/// One session's decisions, and what they remember.
+pub(crate) struct Pipeline {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rules: Arc<Rules>,
+    jury: Option<Box<dyn Jury>>,
+    stages: StageSet,
+    /// The client is one of our own hosts.
+    pub(crate) trusted: bool,
+    name: PeerName,
+    pub(crate) body: Body,
+    pub(crate) transaction: Transaction,
+    /// What a judge said at connect, HELO or AUTH that concerns every message of the session.
+    standing: Option<Fate>,
+    pub(crate) accepted: u32,
+    findings: Arc<[Finding]>,
+}
+
+/// What is remembered until the transaction ends.
+#[derive(Default)]
+pub(crate) struct Transaction {
+    /// Where the accepted recipients lead, in their order.
+    pub(crate) targets: Vec<(Address, Target)>,
+    /// How many recipients they make.
+    expanded: usize,
+    /// What judges want changed, in order.
+    pub(crate) edits: Vec<Edit>,
+    /// The *why* of the message.
+    pub(crate) opinions: Vec<Opinion>,
+    pub(crate) fate: Option<Fate>,
+}
+
+/// What is to become of a message that its client is told to be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Dropped, by this judge.
+    Discard(Arc<str>),
+    /// Kept until an operator releases it, with this reason.
+    Hold(Box<str>),
+}
+
+impl Pipeline {
+    pub(crate) fn new(shared: Arc<Shared>, rules: Arc<Rules>, facts: &SessionFacts) -> Pipeline {
+        let stages = rules.judge.stages();
+        let trusted = rules.trusts(facts.peer.ip());
+        Pipeline {
+            jury: (stages != StageSet::EMPTY).then(|| rules.judge.open()),
+            stages,
+            name: if trusted { PeerName::Settled } else { PeerName::ask(&shared, facts.peer.ip()) },
+            trusted,
+            body: Body::new(shared.clone()),
+            transaction: Transaction::default(),
+            standing: None,
+            accepted: 0,
+            findings: Arc::from([]),
+            shared,
+            rules,
+        }
+    }
+
+    /// Messages accepted so far.
+    pub(crate) fn messages(&self) -> u32 {
+        self.accepted
+    }
+
+    pub(crate) fn take_body(&mut self, piece: BytesMut) {
+        self.body.push(piece);
+    }
+
+    /// The transaction is over.
+    pub(crate) fn reset(&mut self) {
+        self.body.clear();
+        self.transaction = Transaction::default();
+        if let Some(jury) = &mut self.jury {
+            jury.reset();
+        }
+    }
+
+    /// Answers a question. Bounded in time: judges, DNS and credentials all are.
+    pub(crate) async fn answer(&mut self, ask: Ask, session: &mut Session) -> Answer {
+        match ask {
+            Ask::Connect => self.pass(Stage::Connect, session).await,
+            Ask::Helo => self.pass(Stage::Helo, session).await,
+            // Boxed: rare and large, and every idle session would carry their size.
+            Ask::Auth(credentials) => Box::pin(self.auth(credentials, session)).await,
+            Ask::Mail(sender, parameters) => self.mail(sender, parameters, session).await,
+            Ask::Rcpt(recipient) => self.rcpt(recipient, session).await,
+            Ask::Data => self.data(session).await,
+            Ask::Message => {
+                if self.needs_name_for_message() {
+                    self.settle_name(session).await;
+                }
+                let (facts, envelope) = (session.facts().clone(), session.envelope().clone());
+                Box::pin(self.admit(facts, envelope)).await
+            }
+            // The connection resets us without asking.
+            Ask::Reset => Answer::Yes,
+        }
+    }
+
+    /// A stage that only judges have a say in.
+    async fn pass(&mut self, stage: Stage, session: &mut Session) -> Answer {
+        if !self.stages.contains(stage) {
+            return Answer::Yes;
+        }
+        let question = self.question(stage, session).await;
+        self.put(question).await.unwrap_or(Answer::Yes)
+    }
+
+    async fn data(&mut self, session: &mut Session) -> Answer {
+        if !self.shared.memory.has_room() {
+            let facts = session.facts();
+            self.shared.limit(facts, "intake_bytes_max");
+            let reply = Reply::new(452, Enhanced(4, 3, 1), "too much mail is being received, try again later");
+            return self.refuse(Stage::Data, facts, reply, "memory", Some(session.envelope()), None);
+        }
+        self.pass(Stage::Data, session).await
+    }
+
+    async fn mail(&mut self, sender: ReversePath, parameters: MailParameters, session: &mut Session) -> Answer {
+        let checked = match sender.address() {
+            Some(address) => check::utf8_announced(address, parameters.smtputf8),
+            None => Ok(()),
+        };
+        if let Err(refusal) = checked {
+            let envelope = Envelope { sender, ..Envelope::default() };
+            return self.refuse_by(Stage::Mail, session.facts(), refusal, Some(&envelope), None);
+        }
+        if !self.stages.contains(Stage::Mail) {
+            return Answer::Yes;
+        }
+        let mut question = self.question(Stage::Mail, session).await;
+        question.envelope = Arc::new(Envelope { sender, parameters, recipients: Vec::new() });
+        self.put(question).await.unwrap_or(Answer::Yes)
+    }
+
+    async fn rcpt(&mut self, recipient: Recipient, session: &mut Session) -> Answer {
+        let target = match self.route(&recipient.address, session) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let envelope = Some(&**session.envelope());
+                return self.refuse_by(Stage::Rcpt, session.facts(), refusal, envelope, Some(&recipient.address));
+            }
+        };
+        let address = recipient.address.clone();
+        if self.stages.contains(Stage::Rcpt) {
+            let mut question = self.question(Stage::Rcpt, session).await;
+            question.recipient = Some(recipient);
+            // An answer with a positive reply is an acceptance in other words.
+            match self.put(question).await {
+                None | Some(Answer::Yes) => {}
+                Some(no) => return no,
+            }
+        }
+        self.transaction.expanded += target.count();
+        self.transaction.targets.push((address, target));
+        Answer::Yes
+    }
+
+    /// Relay control and existence of a recipient.
+    fn route(&self, address: &Address, session: &Session) -> Result<Target, Refusal> {
+        check::utf8_announced(address, session.envelope().parameters.smtputf8)?;
+        let resolution = self.shared.services.router.load().resolve(address);
+        if let Resolution::Broken(words) = &resolution {
+            self.shared.notice("error", &format!("recipient {address} cannot be resolved: {words}"));
+        }
+        let target = relay::control(address, resolution, self.may_relay(session.facts()))?;
+        if self.transaction.expanded + target.count() > limits::ALIAS_EXPANSION_MAX {
+            self.shared.limit(session.facts(), "alias_expansion_max");
+            let text = "too many recipients behind aliases, send the rest in another message";
+            return Err(Refusal::new("alias", 452, Enhanced(4, 5, 3), text));
+        }
+        Ok(target)
+    }
+
+    fn may_relay(&self, facts: &SessionFacts) -> bool {
+        self.trusted || (self.rules.relay_users && facts.user.is_some())
+    }
+
+    async fn auth(&mut self, credentials: Credentials, session: &mut Session) -> Answer {
+        let facts = session.facts().clone();
+        let peer = facts.peer.ip();
+        if !self.shared.throttle.allows(peer, Instant::now()) {
+            self.shared.limit(&facts, "auth_failures");
+            let reply = Reply::new(421, Enhanced(4, 7, 0), "too many failed logins from your network, try again later");
+            return Answer::Close(reply);
+        }
+        let verdict = match self.ask_judges_about(&credentials, session).await {
+            Ok(Some(identity)) => Ok(Some(identity)),
+            Ok(None) => self.ask_back_end(&credentials).await,
+            Err(no) => return no,
+        };
+        match verdict {
+            Ok(Some(user)) => self.granted(&facts, &credentials, user),
+            Ok(None) => self.denied(&facts, &credentials).await,
+            Err(error) => self.undecided(error),
+        }
+    }
+
+    /// A judge may vouch for an identity, refuse, or leave it to the back end.
+    async fn ask_judges_about(
+        &mut self,
+        credentials: &Credentials,
+        session: &mut Session,
+    ) -> Result<Option<Arc<str>>, Answer> {
+        if !self.stages.contains(Stage::Auth) {
+            return Ok(None);
+        }
+        let mut question = self.question(Stage::Auth, session).await;
+        question.credentials = Some(credentials.clone());
+        let facts = question.session.clone();
+        let Some(jury) = &mut self.jury else { return Ok(None) };
+        let mut judgement = jury.judge(question).await;
+        let identity = judgement.identity.take().map(Arc::from);
+        match self.rule(Stage::Auth, &facts, None, None, judgement) {
+            None => Ok(identity),
+            Some(no) => Err(no),
+        }
+    }
+
+    async fn ask_back_end(&self, credentials: &Credentials) -> Result<Option<Arc<str>>, AuthError> {
+        match &self.shared.services.credentials {
+            Some(back_end) => back_end.authenticate(credentials).await,
+            None => Err(AuthError::Unavailable("no back end for logins is configured".into())),
+        }
+    }
+
+    fn granted(&self, facts: &SessionFacts, credentials: &Credentials, user: Arc<str>) -> Answer {
+        let event = Event::Authenticated { session: facts.id, mechanism: credentials.mechanism, user: &user };
+        self.shared.services.observer.observe(event);
+        Answer::Granted(user)
+    }
+
+    /// The client waits before it is told. Nothing is held meanwhile but its own connection.
+    async fn denied(&self, facts: &SessionFacts, credentials: &Credentials) -> Answer {
+        let peer = facts.peer.ip();
+        let mechanism = credentials.mechanism;
+        let event = Event::AuthenticationFailed { session: facts.id, mechanism, user: &credentials.identity, peer };
+        self.shared.services.observer.observe(event);
+        tokio::time::sleep(self.shared.throttle.fail(peer, Instant::now())).await;
+        Answer::Denied
+    }
+
+    fn undecided(&self, error: AuthError) -> Answer {
+        if let AuthError::Unavailable(words) = &error {
+            self.shared.notice("error", &format!("logins cannot be checked: {words}"));
+        }
+        Answer::Reply(Reply::new(454, Enhanced(4, 7, 0), "temporary authentication failure, try again later"))
+    }
+
+    /// A question with what is known now, the client's name among it.
+    async fn question(&mut self, stage: Stage, session: &mut Session) -> Question {
+        self.settle_name(session).await;
+        self.question_about(stage, session.facts().clone(), session.envelope().clone())
+    }
+
+    pub(crate) fn question_about(&self, stage: Stage, session: Arc<SessionFacts>, envelope: Arc<Envelope>) -> Question {
+        Question {
+            stage,
+            session,
+            envelope,
+            recipient: None,
+            credentials: None,
+            message: None,
+            findings: self.findings.clone(),
+            queue_id: None,
+        }
+    }
+
+    pub(crate) fn is_asked(&self, stage: Stage) -> bool {
+        self.stages.contains(stage)
+    }
+
+    /// Puts a question to the jury. `None`: nothing stands in the way.
+    pub(crate) async fn put(&mut self, question: Question) -> Option<Answer> {
+        let jury = self.jury.as_mut()?;
+        let (stage, facts, envelope) = (question.stage, question.session.clone(), question.envelope.clone());
+        let address = question.recipient.as_ref().map(|recipient| recipient.address.clone());
+        let judgement = jury.judge(question).await;
+        self.rule(stage, &facts, Some(&envelope), address.as_ref(), judgement)
+    }
+
+    /// Remembers what a jury said, and turns its verdict into an answer where there is one to give now.
+    fn rule(
+        &mut self,
+        stage: Stage,
+        facts: &SessionFacts,
+        envelope: Option<&Envelope>,
+        recipient: Option<&Address>,
+        judgement: Judgement,
+    ) -> Option<Answer> {
+        let Judgement { verdict, by, edits, opinions, .. } = judgement;
+        let by = by.unwrap_or_else(|| "plugin".into());
+        self.transaction.edits.extend(edits);
+        self.transaction.opinions.extend(opinions);
+        match verdict {
+            Verdict::Pass | Verdict::Accept => None,
+            Verdict::Defer(reply) => Some(self.refuse(stage, facts, of_class(reply, 4), &by, envelope, recipient)),
+            Verdict::Refuse(reply) => Some(self.refuse(stage, facts, of_class(reply, 5), &by, envelope, recipient)),
+            Verdict::Disconnect(reply) => {
+                self.rejected(stage, facts, &reply, &by, envelope, recipient);
+                Some(Answer::Close(reply))
+            }
+            Verdict::Discard => self.decree(stage, Fate::Discard(by)),
+            Verdict::Hold(reason) => self.decree(stage, Fate::Hold(reason.into())),
+        }
+    }
+
+    /// A fate laid down before MAIL is that of every message of the session. Discarding wins over holding.
+    fn decree(&mut self, stage: Stage, fate: Fate) -> Option<Answer> {
+        let slot = match stage {
+            Stage::Connect | Stage::Helo | Stage::Auth => &mut self.standing,
+            _ => &mut self.transaction.fate,
+        };
+        if !matches!(slot, Some(Fate::Discard(_))) {
+            *slot = Some(fate);
+        }
+        None
+    }
+
+    /// What is to become of the message at hand.
+    pub(crate) fn take_fate(&mut self) -> Option<Fate> {
+        match self.transaction.fate.take() {
+            Some(Fate::Hold(_)) if matches!(self.standing, Some(Fate::Discard(_))) => self.standing.clone(),
+            Some(fate) => Some(fate),
+            None => self.standing.clone(),
+        }
+    }
+
+    fn refuse_by(
+        &self,
+        stage: Stage,
+        facts: &SessionFacts,
+        refusal: Refusal,
+        envelope: Option<&Envelope>,
+        recipient: Option<&Address>,
+    ) -> Answer {
+        self.refuse(stage, facts, refusal.reply, refusal.by, envelope, recipient)
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        stage: Stage,
+        facts: &SessionFacts,
+        reply: Reply,
+        by: &str,
+        envelope: Option<&Envelope>,
+        recipient: Option<&Address>,
+    ) -> Answer {
+        self.rejected(stage, facts, &reply, by, envelope, recipient);
+        Answer::Reply(reply)
+    }
+
+    fn rejected(
+        &self,
+        stage: Stage,
+        facts: &SessionFacts,
+        reply: &Reply,
+        by: &str,
+        envelope: Option<&Envelope>,
+        recipient: Option<&Address>,
+    ) {
+        let sender = envelope.map(|envelope| &envelope.sender);
+        let peer = facts.peer.ip();
+        let event = Event::Rejected { session: facts.id, stage, reply, by, peer, sender, recipient };
+        self.shared.services.observer.observe(event);
+    }
+
+    fn needs_name_for_message(&self) -> bool {
+        !matches!(self.name, PeerName::Settled)
+    }
+
+    /// Waits for the client's name once, within its bound; later only looks whether it has come.
+    async fn settle_name(&mut self, session: &mut Session) {
+        let patience = self.shared.options.name_timeout;
+        if let Some(name) = self.name.settle(patience).await {
+            session.set_peer_name(name);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn notice(&self, level: &'static str, message: &str) {
+        self.services.observer.observe(Event::Notice { level, message });
+    }
+
+    pub(crate) fn limit(&self, facts: &SessionFacts, limit: &'static str) {
+        self.services.observer.observe(Event::LimitReached { session: facts.id, limit });
+    }
+}
+
+/// A reply of the class that its verdict stands for, whatever code came with it.
+fn of_class(mut reply: Reply, class: u16) -> Reply {
+    if reply.code / 100 != class {
+        reply.code = if class == 4 { 451 } else { 550 };
+    }
+    let status = reply.status();
+    if u16::from(status.0) != class {
+        reply.enhanced = Some(Enhanced(class as u8, status.1, status.2));
+    }
+    reply
+}
+
+/// The client's forward-confirmed name. Looked up beside the session from its start, so that by the time somebody wants it, it is there.
+enum PeerName {
+    /// Being looked up since.
+    Asked(Lookup, Instant),
+    /// Nobody waits for it any more; it is taken if it comes.
+    Late(Lookup),
+    /// Known, or not to be known.
+    Settled,
+}
+
+impl PeerName {
+    fn ask(shared: &Arc<Shared>, peer: IpAddr) -> PeerName {
+        // Names of our own loopback say nothing.
+        if peer.is_loopback() {
+            return PeerName::Settled;
+        }
+        let dns = shared.services.dns.clone();
+        let patience = shared.options.name_timeout * 4;
+        let lookup = async move {
+            let name = tokio::time::timeout(patience, dns.confirmed_name(peer)).await;
+            name.ok()?.ok()?.map(|name| name.as_str().into())
+        };
+        PeerName::Asked(Lookup(tokio::spawn(lookup)), Instant::now())
+    }
+
+    /// The name, if it has become known with this call.
+    async fn settle(&mut self, patience: std::time::Duration) -> Option<Arc<str>> {
+        match std::mem::replace(self, PeerName::Settled) {
+            PeerName::Settled => None,
+            PeerName::Asked(mut lookup, since) => {
+                let left = patience.saturating_sub(since.elapsed());
+                match tokio::time::timeout(left, &mut lookup.0).await {
+                    Ok(name) => name.ok().flatten(),
+                    Err(_) => {
+                        *self = PeerName::Late(lookup);
+                        None
+                    }
+                }
+            }
+            PeerName::Late(mut lookup) if lookup.0.is_finished() => (&mut lookup.0).await.ok().flatten(),
+            PeerName::Late(lookup) => {
+                *self = PeerName::Late(lookup);
+                None
+            }
+        }
+    }
+}
+
+/// A lookup that ends with whoever wanted it.
+struct Lookup(JoinHandle<Option<Arc<str>>>);
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_keep_their_class_whatever_code_a_judge_gave() {
+        let reply = of_class(Reply::new(550, Enhanced(5, 7, 1), "later"), 4);
+        assert_eq!((reply.code, reply.enhanced), (451, Some(Enhanced(4, 7, 1))));
+        let reply = of_class(Reply::plain(250, "no"), 5);
+        assert_eq!((reply.code, reply.enhanced), (550, Some(Enhanced(5, 0, 0))));
+        let reply = of_class(Reply::new(452, Enhanced(4, 2, 2), "full"), 4);
+        assert_eq!((reply.code, reply.enhanced), (452, Some(Enhanced(4, 2, 2))));
+    }
+}

@@ -1,20 +1,24 @@
-//! SPF, DKIM, DMARC and ARC (floor 2): wraps mail-auth.
+//! SPF, DKIM, DMARC (floor 2): wraps mail-auth for what comes in, aws-lc for what leaves.
+//!
+//! | page | what it holds |
+//! |---|---|
+//! | [`check`] | [`Verifier`]: every finding about a message, in bounded time |
+//! | [`results`] | the `Authentication-Results` field (RFC 8601): writing ours, recognising forged ones |
+//! | [`sign`] | [`Keys`]: a ring of private keys that signs (RFC 6376, RFC 8463) |
+//! | [`canonical`] | the canonical forms of header and body, over a message's segments without joining them |
+//! | [`spf`] | RFC 7208, evaluated by ourselves |
+//! | [`key`] | making, reading and publishing keys |
 
-use waypost_types::{Envelope, Finding, Message, SessionFacts};
+pub mod canonical;
+pub mod check;
+pub mod key;
+pub mod results;
+pub mod sign;
+pub mod spf;
 
-/// Checks what comes in.
-pub struct Verifier {}
-
-#[allow(unused_variables)]
-impl Verifier {
-    /// Every finding about a message, in the order of the `Authentication-Results` field.
-    pub async fn check(&self, session: &SessionFacts, envelope: &Envelope, message: &Message) -> Vec<Finding> {
-        todo!()
-    }
-}
-
-/// The `Authentication-Results` field (RFC 8601), folded, with its final CRLF.
-pub fn results_field(authserv_id: &str, findings: &[Finding]) -> String {
-    let _ = (authserv_id, findings);
-    todo!()
-}
+pub use canonical::Form;
+pub use check::{Verifier, VerifierError, VerifierOptions};
+pub use key::{KeyError, KeyKind, SecretKey};
+pub use results::{is_results_of, results_field};
+pub use sign::{Keys, SigningKey};
+pub use spf::{SpfAnswer, SpfQuestion, SpfResult};

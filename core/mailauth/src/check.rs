@@ -94,14 +94,14 @@ impl Verifier {
         let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(&raw, None, true) else { return };
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
         parsed.errors.truncate(SIGNATURES_MAX);
-        let mut oracle = Oracle::new();
-        let signatures = self.dkim(&parsed, &mut oracle).await;
+        let oracle = Oracle::default();
+        let signatures = self.dkim(&parsed, &oracle).await;
         findings.extend(signatures.iter().map(dkim_finding));
         if signatures.is_empty() {
             findings.push(plain("dkim", "none"));
         }
         let passed: Vec<DkimOutput<'_>> = signatures.into_iter().filter(is_acceptable).collect();
-        let dmarc = self.dmarc(&parsed, &passed, &identity, &answer, &mut oracle).await;
+        let dmarc = self.dmarc(&parsed, &passed, &identity, &answer, &oracle).await;
         findings.push(dmarc_finding(&dmarc));
     }
 
@@ -116,7 +116,7 @@ impl Verifier {
         spf::evaluate(&*self.options.dns, question).await
     }
 
-    async fn dkim<'m>(&self, parsed: &'m AuthenticatedMessage<'m>, oracle: &mut Oracle) -> Vec<DkimOutput<'m>> {
+    async fn dkim<'m>(&self, parsed: &'m AuthenticatedMessage<'m>, oracle: &'m Oracle) -> Vec<DkimOutput<'m>> {
         if parsed.dkim_headers.is_empty() && parsed.errors.is_empty() {
             return Vec::new();
         }
@@ -139,7 +139,7 @@ impl Verifier {
         dkim: &[DkimOutput<'_>],
         identity: &Identity<'_>,
         spf: &SpfAnswer,
-        oracle: &mut Oracle,
+        oracle: &Oracle,
     ) -> DmarcOutput {
         let spf = mail_auth::SpfOutput::new(identity.domain.to_string()).with_result(library_result(spf.result));
         loop {

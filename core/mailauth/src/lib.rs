@@ -16,6 +16,9 @@ pub mod results;
 pub mod sign;
 pub mod spf;
 
+#[cfg(test)]
+mod zone;
+
 pub use canonical::Form;
 pub use check::{Verifier, VerifierError, VerifierOptions};
 pub use key::{KeyError, KeyKind, SecretKey};

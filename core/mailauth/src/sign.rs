@@ -61,7 +61,7 @@ impl SigningKey {
         let body_hash = hash_body(self.body_form, message, block.len());
         let fields: Vec<Field<'_>> = header::fields(&block).collect();
         let (listed, mut text) = self.hash_input(names, &block, &fields);
-        let mut value = self.unsigned(&listed, &body_hash, now);
+        let mut value = self.unsigned(&listed, body_hash.as_ref(), now);
         // RFC 6376 §3.7: the field itself, with an empty `b=` and without its line end, comes last. The blank is the one that stands
         // behind the colon when the field is written.
         canonical::header(self.header_form, b"DKIM-Signature", format!(" {value}").as_bytes(), &mut text);

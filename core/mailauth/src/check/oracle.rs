@@ -51,10 +51,6 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new() -> Oracle {
-        Oracle::default()
-    }
-
     pub(super) fn parameters<P>(&self, params: P) -> With<'_, P> {
         Parameters {
             params,

@@ -1,7 +1,12 @@
 //! The canonical forms of RFC 6376 §3.4, fed piece by piece into whatever takes bytes: a message is hashed as the list of segments that
 //! it is, without being joined first.
 
+use aws_lc_rs::digest;
+use waypost_types::Message;
 use waypost_types::header::Field;
+
+/// The hash takes this much at once: canonical bodies come in words and lines.
+const HASH_BUFFER_BYTES: usize = 8 * 1024;
 
 /// `simple` or `relaxed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,6 +168,30 @@ impl BodyCanon {
             sink(b"\r\n");
         }
     }
+}
+
+/// The SHA-256 of a message's canonical body, segment by segment.
+pub(crate) fn hash_body(form: Form, message: &Message, header_bytes: usize) -> digest::Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = Vec::with_capacity(HASH_BUFFER_BYTES * 2);
+    let mut sink = |bytes: &[u8]| {
+        buffer.extend_from_slice(bytes);
+        if buffer.len() >= HASH_BUFFER_BYTES {
+            context.update(&buffer);
+            buffer.clear();
+        }
+    };
+    let mut canon = BodyCanon::new(form);
+    // The empty line between header and body belongs to neither.
+    let mut skip = header_bytes + 2;
+    for segment in message.segments() {
+        let from = skip.min(segment.len());
+        skip -= from;
+        canon.feed(&segment[from..], &mut sink);
+    }
+    canon.finish(&mut sink);
+    context.update(&buffer);
+    context.finish()
 }
 
 #[cfg(test)]

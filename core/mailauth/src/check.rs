@@ -11,7 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail_auth::common::crypto::Algorithm;
+use mail_auth::common::crypto::{Algorithm, HashAlgorithm};
+use mail_auth::dkim::Canonicalization;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator};
@@ -19,6 +20,7 @@ use waypost_types::port::Dns;
 use waypost_types::{Envelope, Finding, Message, SessionFacts};
 
 use self::oracle::Oracle;
+use crate::canonical::{Form, hash_body};
 use crate::spf::{self, SpfAnswer, SpfQuestion, SpfResult};
 
 /// Signatures looked at; the rest are left alone. Each costs a question and a public-key operation.
@@ -71,7 +73,8 @@ impl Verifier {
     /// is changed.
     pub async fn check(&self, session: &SessionFacts, envelope: &Envelope, message: &Message) -> Vec<Finding> {
         let mut findings = Vec::with_capacity(4);
-        let finished = tokio::time::timeout(self.options.timeout, self.gather(session, envelope, message, &mut findings)).await;
+        let finished =
+            tokio::time::timeout(self.options.timeout, self.gather(session, envelope, message, &mut findings)).await;
         if finished.is_err() {
             for method in ["spf", "dkim", "dmarc"] {
                 if findings.iter().all(|finding| finding.method != method) {
@@ -82,7 +85,13 @@ impl Verifier {
         findings
     }
 
-    async fn gather(&self, session: &SessionFacts, envelope: &Envelope, message: &Message, findings: &mut Vec<Finding>) {
+    async fn gather(
+        &self,
+        session: &SessionFacts,
+        envelope: &Envelope,
+        message: &Message,
+        findings: &mut Vec<Finding>,
+    ) {
         if let Some(name) = &session.peer_name {
             findings.push(iprev(session, name));
         }
@@ -92,6 +101,7 @@ impl Verifier {
         let raw = message.contiguous();
         // Strict: signatures with `l=` are no signatures, and at most four body hashes are ever needed.
         let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(&raw, None, true) else { return };
+        hash_bodies(&mut parsed, message);
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
         parsed.errors.truncate(SIGNATURES_MAX);
         let oracle = Oracle::default();
@@ -159,6 +169,18 @@ impl Verifier {
     }
 }
 
+/// Puts our body hashes in place of the library's, which counts lines of blanks at the end of a relaxed body where RFC 6376 §3.4.4 ignores
+/// them (mail-auth #22, #62).
+fn hash_bodies(parsed: &mut AuthenticatedMessage<'_>, message: &Message) {
+    let header_bytes = message.header_block().len();
+    for (form, algorithm, _, hash) in &mut parsed.body_hashes {
+        if *algorithm == HashAlgorithm::Sha256 {
+            let form = if *form == Canonicalization::Simple { Form::Simple } else { Form::Relaxed };
+            *hash = hash_body(form, message, header_bytes).as_ref().to_vec();
+        }
+    }
+}
+
 /// The identity that SPF checks: MAIL FROM, or HELO where there is none (RFC 7208 §2.4).
 struct Identity<'a> {
     property: &'static str,
@@ -177,7 +199,9 @@ impl<'a> Identity<'a> {
                 local: address.local(),
                 domain: address.domain().map_or("", |domain| domain.as_str()),
             },
-            None => Identity { property: "smtp.helo", shown: session.helo.to_string(), local: "", domain: &session.helo },
+            None => {
+                Identity { property: "smtp.helo", shown: session.helo.to_string(), local: "", domain: &session.helo }
+            }
         }
     }
 

@@ -28,7 +28,9 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             KeyError::Pem => "no private key in PEM found; `waypost dkim new` makes one",
-            KeyError::Kind => "the key is neither RSA of 1024 bits or more nor Ed25519; `waypost dkim new` makes either",
+            KeyError::Kind => {
+                "the key is neither RSA of 1024 bits or more nor Ed25519; `waypost dkim new` makes either"
+            }
         })
     }
 }
@@ -82,7 +84,9 @@ impl SecretKey {
     /// The key as PKCS#8 in PEM.
     pub fn to_pem(&self) -> String {
         let der = match self {
-            SecretKey::Rsa(key) => AsDer::<Pkcs8V1Der<'_>>::as_der(key).expect("our keys can be written").as_ref().to_vec(),
+            SecretKey::Rsa(key) => {
+                AsDer::<Pkcs8V1Der<'_>>::as_der(key).expect("our keys can be written").as_ref().to_vec()
+            }
             SecretKey::Ed25519(key) => key.to_pkcs8v1().expect("our keys can be written").as_ref().to_vec(),
         };
         let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
@@ -153,11 +157,8 @@ fn from_pkcs8(der: &[u8]) -> Result<SecretKey, KeyError> {
 
 /// A record as a line of a zone file, cut into strings of at most 255 octets.
 pub fn zone_line(domain: &str, selector: &str, record: &str) -> String {
-    let strings: Vec<String> = record
-        .as_bytes()
-        .chunks(250)
-        .map(|part| format!("\"{}\"", String::from_utf8_lossy(part)))
-        .collect();
+    let strings: Vec<String> =
+        record.as_bytes().chunks(250).map(|part| format!("\"{}\"", String::from_utf8_lossy(part))).collect();
     format!("{selector}._domainkey.{domain}. IN TXT ( {} )", strings.join(" "))
 }
 

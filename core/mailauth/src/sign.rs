@@ -14,13 +14,11 @@ use waypost_types::header::{self, Field};
 use waypost_types::port::Sign;
 use waypost_types::{Domain, Message};
 
-use crate::canonical::{self, BodyCanon, Form};
+use crate::canonical::{self, Form, hash_body};
 use crate::key::SecretKey;
 
 /// Lines of a signature end before this column.
 const COLUMNS: usize = 76;
-/// The hash takes this much at once: canonical bodies come in words and lines.
-const HASH_BUFFER_BYTES: usize = 8 * 1024;
 
 /// A private key and how it signs.
 #[derive(Debug)]
@@ -145,29 +143,6 @@ fn fold_base64(value: &mut String, text: &str) {
         value.push_str("\r\n\t ");
         value.extend(line.iter().map(|&b| char::from(b)));
     }
-}
-
-fn hash_body(form: Form, message: &Message, header_bytes: usize) -> digest::Digest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut buffer = Vec::with_capacity(HASH_BUFFER_BYTES * 2);
-    let mut sink = |bytes: &[u8]| {
-        buffer.extend_from_slice(bytes);
-        if buffer.len() >= HASH_BUFFER_BYTES {
-            context.update(&buffer);
-            buffer.clear();
-        }
-    };
-    let mut canon = BodyCanon::new(form);
-    // The empty line between header and body belongs to neither.
-    let mut skip = header_bytes + 2;
-    for segment in message.segments() {
-        let from = skip.min(segment.len());
-        skip -= from;
-        canon.feed(&segment[from..], &mut sink);
-    }
-    canon.finish(&mut sink);
-    context.update(&buffer);
-    context.finish()
 }
 
 /// A ring of private keys, by name. The keys never leave it.

@@ -4,7 +4,7 @@
 //! at which nobody wants to be asked cost one bit test. The final dot is `intake::admit`'s.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -13,8 +13,8 @@ use waypost_route::Resolution;
 use waypost_smtp::server::{Answer, Ask, Session};
 use waypost_types::verdict::Credentials;
 use waypost_types::{
-    Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient, Reply,
-    ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
+    Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
+    Reply, ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
 };
 
 use crate::check::relay::{self, Target};
@@ -28,7 +28,8 @@ use crate::shared::Shared;
 pub(crate) struct Pipeline {
     pub(crate) shared: Arc<Shared>,
     pub(crate) rules: Arc<Rules>,
-    jury: Option<Box<dyn Jury>>,
+    /// In a mutex that is never locked: a jury need not be `Sync`, but what a task holds across an await must be.
+    jury: Option<Mutex<Box<dyn Jury>>>,
     stages: StageSet,
     /// The client is one of our own hosts.
     pub(crate) trusted: bool,
@@ -69,7 +70,7 @@ impl Pipeline {
         let stages = rules.judge.stages();
         let trusted = rules.trusts(facts.peer.ip());
         Pipeline {
-            jury: (stages != StageSet::EMPTY).then(|| rules.judge.open()),
+            jury: (stages != StageSet::EMPTY).then(|| Mutex::new(rules.judge.open())),
             stages,
             name: if trusted { PeerName::Settled } else { PeerName::ask(&shared, facts.peer.ip()) },
             trusted,
@@ -96,9 +97,14 @@ impl Pipeline {
     pub(crate) fn reset(&mut self) {
         self.body.clear();
         self.transaction = Transaction::default();
-        if let Some(jury) = &mut self.jury {
+        if let Some(jury) = self.jury() {
             jury.reset();
         }
+    }
+
+    fn jury(&mut self) -> Option<&mut dyn Jury> {
+        let jury = self.jury.as_mut()?.get_mut().expect("a mutex that is never locked is never poisoned");
+        Some(&mut **jury)
     }
 
     /// Answers a question. Bounded in time: judges, DNS and credentials all are.
@@ -234,7 +240,7 @@ impl Pipeline {
         let mut question = self.question(Stage::Auth, session).await;
         question.credentials = Some(credentials.clone());
         let facts = question.session.clone();
-        let Some(jury) = &mut self.jury else { return Ok(None) };
+        let Some(jury) = self.jury() else { return Ok(None) };
         let mut judgement = jury.judge(question).await;
         let identity = judgement.identity.take().map(Arc::from);
         match self.rule(Stage::Auth, &facts, None, None, judgement) {
@@ -298,7 +304,7 @@ impl Pipeline {
 
     /// Puts a question to the jury. `None`: nothing stands in the way.
     pub(crate) async fn put(&mut self, question: Question) -> Option<Answer> {
-        let jury = self.jury.as_mut()?;
+        let jury = self.jury()?;
         let (stage, facts, envelope) = (question.stage, question.session.clone(), question.envelope.clone());
         let address = question.recipient.as_ref().map(|recipient| recipient.address.clone());
         let judgement = jury.judge(question).await;

@@ -66,7 +66,9 @@ impl fmt::Display for Helo<'_> {
 
 /// The usual case without building anything.
 fn is_plain_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
 /// `[192.0.2.1]` or `[IPv6:2001:db8::1]`.

@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 /// Header block and body, in order, as ranges.
 #[derive(Clone, Debug, Default)]
@@ -107,13 +108,20 @@ impl Message {
         if let [one] = self.segments.as_slice() {
             return one.slice(..crate::header::block_len(one));
         }
+        const END: &[u8] = b"\r\n\r\n";
         let mut block = Vec::new();
         for segment in &self.segments {
+            // Only what belongs to the block is copied, however long the body behind it is.
+            let seam = block.len();
+            let end = memmem::find(segment, END).map_or(segment.len(), |at| at + END.len());
+            block.extend_from_slice(&segment[..end]);
+            if block.starts_with(b"\r\n") {
+                return Bytes::new();
+            }
             // The end may straddle two ranges, so look again from a little before the seam.
-            block.extend_from_slice(segment);
-            let end = crate::header::block_len(&block);
-            if end < block.len() {
-                block.truncate(end);
+            let from = seam.saturating_sub(END.len() - 1);
+            if let Some(at) = memmem::find(&block[from..], END) {
+                block.truncate(from + at + 2);
                 return block.into();
             }
         }
@@ -171,7 +179,12 @@ mod tests {
 
     #[test]
     fn the_header_block_is_found_across_a_seam() {
-        for parts in [&["A: b\r\n\r\nbody"][..], &["A: b\r", "\n\r\n", "body"], &["A: b\r\n", "\r\nbody"]] {
+        for parts in [
+            &["A: b\r\n\r\nbody"][..],
+            &["A: b\r", "\n\r\n", "body"],
+            &["A: b\r\n", "\r\nbody"],
+            &["A: b\r\n\r", "\nbody\r\n\r\n"],
+        ] {
             assert_eq!(&message(parts).header_block()[..], b"A: b\r\n");
         }
         assert_eq!(&message(&["A: b\r\n"]).header_block()[..], b"A: b\r\n");

@@ -18,7 +18,10 @@ use mail_auth::hickory_resolver::TokioResolver;
 use mail_auth::hickory_resolver::config::ResolverConfig;
 use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
 use mail_auth::hickory_resolver::proto::op::ResponseCode;
-use mail_auth::{DnsError as LibraryDnsError, DnssecStatus, Error, MX, MessageAuthenticator, Parameters, RecordSet, ResolverCache, Txt};
+use mail_auth::{
+    DnsError as LibraryDnsError, DnssecStatus, Error, MX, MessageAuthenticator, Parameters, RecordSet, ResolverCache,
+    Txt,
+};
 use waypost_types::Task;
 use waypost_types::port::{Dns, DnsAnswer, DnsError, DnsType};
 

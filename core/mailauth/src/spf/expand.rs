@@ -170,7 +170,7 @@ fn dotted(ip: IpAddr) -> String {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
             let nibbles = ip.octets().into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
-            let digits: Vec<String> = nibbles.map(|nibble| format!("{nibble:x}")).collect();
+            let digits: Vec<String> = nibbles.map(|nibble| format!("{nibble:X}")).collect();
             digits.join(".")
         }
     }

@@ -133,15 +133,23 @@ fn dual(argument: &str) -> Result<(Option<MacroString>, Cidr), Problem> {
     let Some(rest) = argument.strip_prefix(':') else {
         return Ok((None, cidr(argument)?));
     };
-    // A slash may stand inside a macro (as a delimiter), so the lengths are looked for from the end.
     let start = cidr_start(rest);
     Ok((Some(MacroString::parse_domain(&rest[..start])?), cidr(&rest[start..])?))
 }
 
-/// Where `/24`, `//64` or `/24//64` begins at the end of `text`.
+/// Where `/24`, `//64` or `/24//64` begins at the end of `text`. Only there: a domain-spec may hold slashes itself.
 fn cidr_start(text: &str) -> usize {
-    let outside = text.rfind('}').map_or(0, |at| at + 1);
-    text[outside..].find('/').map_or(text.len(), |at| outside + at)
+    let without_digits = |text: &str| text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let mut start = text.len();
+    let v6 = without_digits(text);
+    if v6 < text.len() && text[..v6].ends_with("//") {
+        start = v6 - 2;
+    }
+    let v4 = without_digits(&text[..start]);
+    if v4 < start && text[..v4].ends_with('/') && !text[..v4].ends_with("//") {
+        start = v4 - 1;
+    }
+    start
 }
 
 fn cidr(text: &str) -> Result<Cidr, Problem> {

@@ -40,6 +40,7 @@ fn add(zone: &mut Zone, name: &str, kind: &str, value: &Value, has_text: bool) {
         "TXT" if text == "NONE" => return,
         "TXT" => DnsType::Txt,
         "SPF" if !has_text => DnsType::Txt,
+        // Type 99 is asked for by nobody any more.
         "SPF" => return,
         "A" => DnsType::A,
         "AAAA" => DnsType::Aaaa,

@@ -36,9 +36,7 @@ pub(crate) fn control(address: &Address, resolution: Resolution, may_relay: bool
         Resolution::Relay(_) | Resolution::Foreign(_) => {
             Err(Refusal::new("relay", 550, Enhanced(5, 7, 1), "relaying denied"))
         }
-        Resolution::Unknown => {
-            Err(Refusal::new("recipient", 550, Enhanced(5, 1, 1), "no such recipient here"))
-        }
+        Resolution::Unknown => Err(Refusal::new("recipient", 550, Enhanced(5, 1, 1), "no such recipient here")),
         Resolution::Broken(_) => {
             Err(Refusal::new("alias", 451, Enhanced(4, 3, 5), "recipient tables are being repaired, try again later"))
         }
@@ -67,9 +65,8 @@ mod tests {
     }
 
     fn code(text: &str, resolution: Resolution, may_relay: bool) -> Result<Target, (u16, Enhanced)> {
-        control(&address(text), resolution, may_relay).map_err(|refusal| {
-            (refusal.reply.code, refusal.reply.enhanced.expect("our replies have one"))
-        })
+        control(&address(text), resolution, may_relay)
+            .map_err(|refusal| (refusal.reply.code, refusal.reply.enhanced.expect("our replies have one")))
     }
 
     #[test]
@@ -85,7 +82,8 @@ mod tests {
 
     #[test]
     fn routes_hidden_in_local_parts_are_not_relayed_for_strangers() {
-        for text in ["u%evil.example@relay.example", "evil.example!u@relay.example", "\"u@evil.example\"@relay.example"] {
+        for text in ["u%evil.example@relay.example", "evil.example!u@relay.example", "\"u@evil.example\"@relay.example"]
+        {
             let to = Resolution::Relay(address(text));
             assert_eq!(code(text, to.clone(), false), Err((550, Enhanced(5, 7, 1))), "{text}");
             assert_eq!(code(text, to, true), Ok(Target::Itself), "{text}");

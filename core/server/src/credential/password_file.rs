@@ -210,7 +210,8 @@ fn parse(text: &str) -> Result<Users, (usize, &'static str)> {
             continue;
         }
         let (name, hash) = line.rsplit_once(':').ok_or((number, "not `user:hash`"))?;
-        let parsed = PasswordHash::new(hash).map_err(|_| (number, "what follows the colon is no PHC hash ($argon2id$…)"))?;
+        let parsed =
+            PasswordHash::new(hash).map_err(|_| (number, "what follows the colon is no PHC hash ($argon2id$…)"))?;
         if !parsed.algorithm.as_str().starts_with("argon2") {
             return Err((number, "only argon2 hashes are understood"));
         }
@@ -229,9 +230,8 @@ fn parse(text: &str) -> Result<Users, (usize, &'static str)> {
 fn decoy(example: Option<&User>) -> Arc<str> {
     let secret = SaltString::generate(&mut OsRng);
     let salt = SaltString::generate(&mut OsRng);
-    let params = example
-        .and_then(|user| PasswordHash::new(&user.hash).ok())
-        .and_then(|hash| Params::try_from(&hash).ok());
+    let params =
+        example.and_then(|user| PasswordHash::new(&user.hash).ok()).and_then(|hash| Params::try_from(&hash).ok());
     match params {
         Some(params) => {
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -275,7 +275,11 @@ mod tests {
         }
         std::fs::write(&path, line("alice@waypost.test", "new")).expect("written");
         file.reload().expect("a good file");
-        assert_eq!(who(&file, "alice@waypost.test", "tr0ub4dor").await, None, "remembered logins end with the password");
+        assert_eq!(
+            who(&file, "alice@waypost.test", "tr0ub4dor").await,
+            None,
+            "remembered logins end with the password"
+        );
         assert!(who(&file, "alice@waypost.test", "new").await.is_some());
     }
 

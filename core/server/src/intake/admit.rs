@@ -205,7 +205,8 @@ impl Pipeline {
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             // Recipients were accepted in this order; only those that a judge added are not known yet.
             let known = self.transaction.targets.get(at).filter(|(address, _)| *address == recipient.address);
-            let known = known.or_else(|| self.transaction.targets.iter().find(|(address, _)| *address == recipient.address));
+            let known =
+                known.or_else(|| self.transaction.targets.iter().find(|(address, _)| *address == recipient.address));
             let target = match known {
                 Some((_, target)) => Cow::Borrowed(target),
                 None => Cow::Owned(self.resolve_added(&recipient.address)),

@@ -50,7 +50,9 @@ impl<'m> Survey<'m> {
         match field.name.len() {
             8 if field.is("Received") => self.hops += 1,
             4 if field.is("Date") => self.has_date = true,
-            10 if field.is("Message-ID") && self.message_id.is_none() => self.message_id = Some(field.value.trim_ascii()),
+            10 if field.is("Message-ID") && self.message_id.is_none() => {
+                self.message_id = Some(field.value.trim_ascii())
+            }
             _ => {}
         }
     }

@@ -11,11 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mail_auth::common::crypto::{Algorithm, HashAlgorithm};
 use mail_auth::dkim::Canonicalization;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator};
+use waypost_types::header::{self, Field};
 use waypost_types::port::Dns;
 use waypost_types::{Envelope, Finding, Message, SessionFacts};
 
@@ -98,7 +100,7 @@ impl Verifier {
         let identity = Identity::of(session, envelope);
         let answer = self.spf(session, &identity).await;
         findings.push(identity.finding(&answer));
-        let raw = message.contiguous();
+        let raw = straight(message);
         // Strict: signatures with `l=` are no signatures, and at most four body hashes are ever needed.
         let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(&raw, None, true) else { return };
         hash_bodies(&mut parsed, message);
@@ -167,6 +169,29 @@ impl Verifier {
             oracle.answer(&*self.options.dns).await;
         }
     }
+}
+
+/// The message as the library reads it. It does not find `From : x` (RFC 5322 §4.5.8, obsolete but shown to people all the same), which
+/// would keep DMARC from looking at the author; so the blanks go.
+fn straight(message: &Message) -> Bytes {
+    let block = message.header_block();
+    let has_blank = |field: &Field<'_>| block[field.range.start + field.name.len()] != b':';
+    if !header::fields(&block).any(|field| has_blank(&field)) {
+        return message.contiguous();
+    }
+    let raw = message.contiguous();
+    let mut straight = Vec::with_capacity(raw.len());
+    let mut end = 0;
+    for field in header::fields(&block) {
+        straight.extend_from_slice(field.name);
+        straight.push(b':');
+        end = field.range.end;
+        let whole = &block[field.range.clone()];
+        let colon = memchr::memchr(b':', whole).expect("a field has a colon");
+        straight.extend_from_slice(&whole[colon + 1..]);
+    }
+    straight.extend_from_slice(&raw[end..]);
+    straight.into()
 }
 
 /// Puts our body hashes in place of the library's, which counts lines of blanks at the end of a relaxed body where RFC 6376 §3.4.4 ignores

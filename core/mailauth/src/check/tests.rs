@@ -72,6 +72,14 @@ async fn a_stranger_in_an_authors_name_fails_dmarc() {
 }
 
 #[tokio::test]
+async fn an_author_behind_a_blank_is_judged_like_any_other() {
+    let mut zone = spf_zone("v=spf1 -all");
+    zone.add("evil.example", DnsType::Txt, "v=spf1 +all");
+    let findings = check(zone, "x@evil.example", &MESSAGE.replace("From:", "From \t:")).await;
+    assert_eq!(result(&findings, "dmarc"), "fail", "{findings:?}");
+}
+
+#[tokio::test]
 async fn a_notice_is_judged_by_helo() {
     let mut zone = spf_zone("v=spf1 -all");
     zone.add("mail.example.com", DnsType::Txt, "v=spf1 a -all");

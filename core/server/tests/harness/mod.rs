@@ -1,6 +1,6 @@
 //! A server on loopback with a store in memory, and a client that says what it is told to.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -6,9 +6,11 @@
 //! | [`waypost`] | [`Waypost`]: the process, its settings, its Maildirs, its log |
 //! | [`dialog`] | [`Dialog`]: an SMTP conversation, line by line, that fails with the whole transcript |
 //! | [`sink`] | [`Sink`]: a receiving host on loopback that can be rude |
+//! | [`names`] | [`NoNames`](names::NoNames): a name server that knows no name, so that no test asks the world |
 //! | [`tool`] | other people's programs: swaks, Python, Postfix's load generator |
 
 pub mod dialog;
+pub mod names;
 pub mod sink;
 pub mod tool;
 pub mod waypost;

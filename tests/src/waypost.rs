@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::names::NoNames;
 use crate::{free_port, wait_for};
 
 /// A running server.
@@ -14,6 +15,7 @@ pub struct Waypost {
     child: Option<Child>,
     data: TempDir,
     sets: Vec<String>,
+    names: NoNames,
     /// Port of the `mx` listener.
     pub mx: u16,
     /// Port of the `submission` listener.
@@ -38,6 +40,7 @@ impl Waypost {
     pub fn start(sets: &[&str]) -> Waypost {
         let mut waypost = Waypost {
             child: None,
+            names: NoNames::start(),
             data: TempDir::new().expect("a temporary folder"),
             sets: sets.iter().map(|s| s.to_string()).collect(),
             mx: free_port(),
@@ -69,6 +72,8 @@ impl Waypost {
             format!("listener.submission.bind=[\"127.0.0.1:{}\"]", self.submission),
             format!("listener.submissions.bind=[\"127.0.0.1:{}\"]", self.submissions),
             format!("admin.bind=[\"127.0.0.1:{}\"]", self.admin),
+            format!("dns.servers=[\"127.0.0.1:{}\"]", self.names.port),
+            "dns.dnssec=false".to_string(),
             "log.format=json".to_string(),
         ];
         all.extend(self.sets.iter().cloned());

@@ -66,7 +66,10 @@ impl Site {
         let file = PasswordFile::open(&config.users.file)?;
         let logins = Arc::new(Logins::new(file, &config.domains.own));
         let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
-        let verifier = Verifier::new(VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str()))?;
+        let mut verifying = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
+        // A client waits meanwhile: two tries at one server, not more.
+        verifying.timeout = verifying.timeout.min(config.dns.timeout * 2);
+        let verifier = Verifier::new(verifying)?;
         let services = Services {
             store: store.clone(),
             handoff: Arc::new(courier.clone()),

@@ -63,6 +63,8 @@ pub(super) fn write(event: &Event<'_>) {
         Event::PluginFault { session, plugin, stage, error, policy } => {
             warn!(event = "plugin_fault", session = session.map(display), plugin, stage = stage.word(), error, policy);
         }
+        // Counted, not written: a plugin counts for every message.
+        Event::PluginMetric { .. } => {}
         Event::PluginBreaker { plugin, state } => warn!(event = "plugin_breaker", plugin, state),
         Event::PluginLog { session, plugin, level, message } => {
             plugin_line(session.map(display), plugin, level, message)

@@ -29,7 +29,7 @@ fn send_until_lost(port: u16, next: &AtomicU32, ledger: &Mutex<Vec<u32>>, stop: 
     while !stop.load(Ordering::Relaxed) {
         let number = next.fetch_add(1, Ordering::Relaxed);
         // Every third message leaves for the next hop, every other stays.
-        let recipient = if number % 3 == 0 { "user@elsewhere.example" } else { "alice@waypost.test" };
+        let recipient = if number.is_multiple_of(3) { "user@elsewhere.example" } else { "alice@waypost.test" };
         out.write_all(format!("MAIL FROM:<a@client.example>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n").as_bytes())?;
         for code in ["250", "250", "354"] {
             expect(&mut input, code)?;

@@ -40,10 +40,10 @@ pub(crate) fn prepare(config: &Config, demo: bool) -> Result<Made> {
 /// The password of `alice`, made once and kept in a file of its own.
 fn demo_user(config: &Config) -> Result<String> {
     let path = config.data.join("demo-password");
-    if let Ok(kept) = fs::read_to_string(&path) {
-        if config.users.file.exists() {
-            return Ok(kept.trim().to_string());
-        }
+    if config.users.file.exists()
+        && let Ok(kept) = fs::read_to_string(&path)
+    {
+        return Ok(kept.trim().to_string());
     }
     let password = random_text(16);
     secret(&config.users.file, &format!("alice:{}\n", hash_password(&password)))?;

@@ -134,19 +134,17 @@ enum Queue {
 impl Queue {
     fn open(common: &Common) -> Result<Queue> {
         let config = common.load().map_err(|mistakes| anyhow!("{mistakes}"))?;
-        if let Some(address) = config.admin.first().copied() {
-            if TcpStream::connect_timeout(&reachable(address), Duration::from_secs(2)).is_ok() {
-                let path = config.data.join("admin-token");
-                let token = std::fs::read_to_string(&path).with_context(|| {
-                    format!(
-                        "cannot read {}: run this as the user that runs the server, or name its folder with --data",
-                        path.display()
-                    )
-                })?;
-                return Ok(Queue::Server { address: reachable(address), token: token.trim().to_string() });
-            }
-        }
-        Queue::open_files(&config)
+        let listens = |address: &SocketAddr| TcpStream::connect_timeout(address, Duration::from_secs(2)).is_ok();
+        let address = config.admin.first().copied().map(reachable);
+        let Some(address) = address.filter(listens) else { return Queue::open_files(&config) };
+        let path = config.data.join("admin-token");
+        let token = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read {}: run this as the user that runs the server, or name its folder with --data",
+                path.display()
+            )
+        })?;
+        Ok(Queue::Server { address, token: token.trim().to_string() })
     }
 
     fn open_files(config: &Config) -> Result<Queue> {

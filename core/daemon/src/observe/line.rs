@@ -43,7 +43,7 @@ pub(super) fn write(event: &Event<'_>) {
             );
         }
         Event::Accepted { session, id, sender, recipients, size, message_id, opinions } => {
-            let why = (!opinions.is_empty()).then(|| Why(opinions));
+            let why = (!opinions.is_empty()).then_some(Why(opinions));
             info!(
                 event = "accepted",
                 session = %session,

@@ -69,7 +69,7 @@ impl MacroString {
                     if !literal.is_empty() {
                         tokens.push(Token::Literal(std::mem::take(&mut literal)));
                     }
-                    tokens.push(parse_macro(rest[..end].as_bytes(), explains)?);
+                    tokens.push(parse_macro(&rest.as_bytes()[..end], explains)?);
                     rest = &rest[end + 1..];
                 }
                 _ => return Err(Problem("a lone %")),
@@ -119,7 +119,7 @@ impl MacroString {
 fn parse_macro(text: &[u8], explains: bool) -> Result<Token, Problem> {
     let (&first, mut rest) = text.split_first().ok_or(Problem("an empty macro"))?;
     let letter = first.to_ascii_lowercase();
-    if !b"slodiphv".contains(&letter) && !(explains && b"crt".contains(&letter)) {
+    if !(b"slodiphv".contains(&letter) || explains && b"crt".contains(&letter)) {
         return Err(Problem("an unknown macro"));
     }
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::task::JoinHandle;
-use waypost_route::Resolution;
+use waypost_route::{Resolution, Router};
 use waypost_smtp::server::{Answer, Ask, Session};
 use waypost_types::verdict::Credentials;
 use waypost_types::{
@@ -188,10 +188,22 @@ impl Pipeline {
         Answer::Yes
     }
 
+    /// `<postmaster>` without a domain (RFC 5321 §4.5.1) stands at our host name, which need not be a domain with mailboxes: then it is the
+    /// postmaster of the first own domain.
+    fn postmaster_here(&self, address: &Address, router: &Router) -> Option<Address> {
+        let is_host = address.domain().is_some_and(|domain| domain.as_str() == &*self.shared.options.hostname);
+        let homeless = address.is_postmaster() && is_host && !router.is_own(address.host());
+        router.origin().filter(|_| homeless).map(|origin| address.at(origin.clone()))
+    }
+
     /// Relay control and existence of a recipient.
     fn route(&self, address: &Address, session: &Session) -> Result<Target, Refusal> {
         check::utf8_announced(address, session.envelope().parameters.smtputf8)?;
-        let resolution = self.shared.services.router.load().resolve(address);
+        let router = self.shared.services.router.load();
+        let resolution = match self.postmaster_here(address, &router) {
+            Some(postmaster) => router.resolve(&postmaster),
+            None => router.resolve(address),
+        };
         if let Resolution::Broken(words) = &resolution {
             self.shared.notice("error", &format!("recipient {address} cannot be resolved: {words}"));
         }
@@ -426,7 +438,7 @@ fn of_class(mut reply: Reply, class: u16) -> Reply {
         reply.code = if class == 4 { 451 } else { 550 };
     }
     let status = reply.status();
-    if u16::from(status.0) != class {
+    if reply.enhanced.is_none() || u16::from(status.0) != class {
         reply.enhanced = Some(Enhanced(class as u8, status.1, status.2));
     }
     reply

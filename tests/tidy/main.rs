@@ -139,6 +139,7 @@ fn only_the_daemon_writes_log_lines() {
         if !inside.starts_with("core/")
             || inside.starts_with("core/daemon/")
             || inside.contains("/tests/")
+            || inside.ends_with("/tests.rs")
             || inside.contains("/examples/")
         {
             continue;

@@ -45,8 +45,21 @@ impl Sheet {
             let names = names.map(|(name, entry)| (name.clone(), entry.key_place.clone()));
             sheet.names.insert(container, names.collect());
         }
+        sheet.name_plugins_of_the_chain();
         sheet.fill(reader);
         sheet
+    }
+
+    /// A plugin of the chain that needs no settings of its own need not have a section.
+    fn name_plugins_of_the_chain(&mut self) {
+        let place = self.place("plugins.chain");
+        let chain: Vec<String> = self.texts("plugins.chain").into_iter().flatten().map(str::to_string).collect();
+        let plugins = self.names.entry("plugin").or_default();
+        for name in chain {
+            if !plugins.iter().any(|(known, _)| *known == name) {
+                plugins.push((name, place.clone()));
+            }
+        }
     }
 
     fn walk(&mut self, section: &str, table: &Table, reader: &mut Reader<'_>) {

@@ -193,3 +193,12 @@ fn no_text_makes_the_reader_fall_over() {
         let _ = Desk::new().load(&text, &[&text]);
     }
 }
+
+#[test]
+fn a_plugin_of_the_chain_needs_no_section() {
+    let desk = Desk::new();
+    desk.write("built/quiet.wasm", "");
+    let config = desk.load(&format!("{SMALL}[plugins]\nchain = [\"quiet\"]\n"), &[]);
+    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(config.plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>(), ["quiet"]);
+}

@@ -28,7 +28,7 @@ listening() { for _ in $(seq 200); do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/n
 # name, port, root pid
 measure() {
     local name=$1 port=$2 root=$3 before after start end
-    smtp-sink -c "127.0.0.1:$sink_port" 1000 >"$work/sink.log" 2>&1 & local sink=$!
+    smtp-sink -u nobody -c "127.0.0.1:$sink_port" 1000 >"$work/sink.log" 2>&1 & local sink=$!
     pids+=("$sink"); listening "$sink_port"
     before=$(cpu $(tree "$root")); start=$(date +%s.%N)
     smtp-source -s "$sessions" -m "$messages" -l "$bytes" -f a@client.example -t user@elsewhere.example "127.0.0.1:$port"

@@ -38,7 +38,6 @@ lint: setup
 unit: setup plugins
 	cargo nextest --version >/dev/null 2>&1 && cargo nextest run --workspace --exclude waypost-tests --no-fail-fast || \
 		{ cargo nextest --version >/dev/null 2>&1 && exit 1; cargo test --workspace --exclude waypost-tests; }
-	cargo test --quiet --doc --workspace --exclude waypost-tests
 
 e2e: setup-tests plugins
 	cargo build --quiet -p waypost

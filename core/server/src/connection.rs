@@ -36,6 +36,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Closing is a courtesy: TLS's close_notify, the last reply on its way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is read and forgotten while closing.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Serves one client from the handshake to the end. `told` resolves when the server is going down.
 pub(crate) async fn run(
     shared: Arc<Shared>,
@@ -264,9 +267,27 @@ impl Connection {
         let _ = timeout(CLOSE_TIMEOUT, async {
             let _ = self.flush().await;
             let _ = self.stream.shutdown().await;
+            // Only those who are cut short are likely to be sending still.
+            if !self.gone && matches!(reason, CloseReason::Limit | CloseReason::Refused) {
+                drain(&mut *self.stream).await;
+            }
         })
         .await;
         End(word(reason))
+    }
+}
+
+/// Takes what the client still sends, up to a bound: closing a socket with unread bytes resets the connection, and the reset overtakes
+/// the reply that says why.
+async fn drain(stream: &mut dyn Stream) {
+    let mut left = DRAIN_BYTES_MAX;
+    let mut scrap = BytesMut::new();
+    while left > 0 {
+        match poll_fn(|cx| poll_read_by_stack(stream, &mut scrap, None, cx)).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+        scrap.clear();
     }
 }
 

@@ -212,6 +212,18 @@ async fn other_protocols_get_a_clear_end() {
 }
 
 #[tokio::test]
+async fn the_last_reply_survives_whatever_the_client_still_sends() {
+    let house = Plan::one(mx()).start().await;
+    for _ in 0..20 {
+        let mut client = house.connect().await;
+        client.expect("220").await;
+        client.send(&format!("GET / HTTP/1.1\r\n{}", "x".repeat(200_000))).await;
+        client.expect("554").await;
+        assert_eq!(client.line().await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_drips_in_ends_at_the_timeout() {
     let policy = Policy { command_timeout: Duration::from_millis(300), ..Policy::mx("mx.waypost.test") };
     let house = Plan::one(Rules { policy: Arc::new(policy), ..mx() }).start().await;

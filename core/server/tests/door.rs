@@ -214,13 +214,14 @@ async fn other_protocols_get_a_clear_end() {
 #[tokio::test]
 async fn the_last_reply_survives_whatever_the_client_still_sends() {
     let house = Plan::one(mx()).start().await;
-    for _ in 0..20 {
-        let mut client = house.connect().await;
-        client.expect("220").await;
-        client.send(&format!("GET / HTTP/1.1\r\n{}", "x".repeat(200_000))).await;
-        client.expect("554").await;
-        assert_eq!(client.line().await, None);
-    }
+    let mut client = house.connect().await;
+    client.expect("220").await;
+    client.send(&format!("GET / HTTP/1.1\r\n{}", "x".repeat(200_000))).await;
+    client.expect("554").await;
+    assert!(client.line().await.is_none() && !client.broken);
+    // A reset would be here by now, and would have thrown away what a client has not read yet.
+    client.send("x").await;
+    client.send("x").await;
 }
 
 #[tokio::test]

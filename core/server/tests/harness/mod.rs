@@ -255,13 +255,15 @@ impl House {
 pub struct Client {
     stream: Box<dyn Stream>,
     input: VecDeque<u8>,
+    /// The connection did not end but break.
+    pub broken: bool,
 }
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).await.expect("connected");
         stream.set_nodelay(true).expect("nodelay");
-        Client { stream: Box::new(stream), input: VecDeque::new() }
+        Client { stream: Box::new(stream), input: VecDeque::new(), broken: false }
     }
 
     /// Connected and greeted, EHLO said.
@@ -310,7 +312,11 @@ impl Client {
             let mut space = [0; 4096];
             let read = timeout(PATIENCE, self.stream.read(&mut space)).await.expect("an answer in time");
             match read {
-                Ok(0) | Err(_) => return None,
+                Ok(0) => return None,
+                Err(_) => {
+                    self.broken = true;
+                    return None;
+                }
                 Ok(read) => self.input.extend(&space[..read]),
             }
         }
@@ -333,7 +339,7 @@ impl Client {
     pub async fn tls(self) -> Client {
         let tls = ClientTls::new(ClientTlsOptions::default()).expect("a client");
         let (stream, _) = tls.connect(self.stream, "mx.waypost.test", &Security::Encrypted).await.expect("TLS");
-        Client { stream, input: VecDeque::new() }
+        Client { stream, input: VecDeque::new(), broken: false }
     }
 
     pub async fn start_tls(mut self) -> Client {

@@ -334,7 +334,7 @@ impl Check<'_> {
         let files = [format!("waypost_plugin_{}.wasm", name.replace('-', "_")), format!("{name}.wasm")];
         let candidates = folders.iter().flat_map(|folder| files.iter().map(move |file| folder.join(file)));
         let found = candidates.into_iter().find(|path| path.is_file());
-        if found.is_none() {
+        if found.is_none() && self.surroundings.plugins_required {
             let places: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
             let problem = format!("the plugin {name} is not there: no {} in {}", files.join(" or "), places.join(", "));
             let remedy = format!(
@@ -412,7 +412,6 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             connections: number("delivery.connections") as usize,
             connections_per_destination: number("delivery.connections-per-destination") as usize,
             messages_per_connection: number("delivery.messages-per-connection") as u32,
-            recipients_per_message: number("delivery.recipients-per-message") as usize,
             connect_timeout: span("delivery.connect-timeout"),
         },
         dns: Dns {
@@ -481,7 +480,7 @@ fn build_plugin(s: &Sheet, name: String, path: PathBuf) -> Plugin {
     let span = |leaf: &str| s.span(&at(leaf)).expect(CHECKED);
     let names = |leaf: &str| s.texts(&at(leaf)).expect(CHECKED).into_iter().map(str::to_string).collect();
     Plugin {
-        on_fault: s.word(&at("on-fault")),
+        on_fault: s.word(&at("on-fault")).expect(CHECKED),
         grants: names("grants"),
         keys: names("keys"),
         tables: names("tables"),

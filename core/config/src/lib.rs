@@ -53,6 +53,8 @@ pub struct Surroundings {
     pub hostname: Option<String>,
     /// Where plugins lie beside the program.
     pub plugin_folders: Vec<PathBuf>,
+    /// Whether it is a mistake that a plugin is not there. It is none for commands that ask no plugin.
+    pub plugins_required: bool,
 }
 
 /// Reads and checks everything.
@@ -79,7 +81,7 @@ pub fn load(source: &Source, overrides: &[String], surroundings: &Surroundings) 
 fn read(file: &Path, _: &mut [Mistake]) -> Result<String, Mistakes> {
     std::fs::read_to_string(file).map_err(|error| {
         let problem = format!("cannot read the configuration: {}", value::plain_error(&error));
-        let remedy = "check the path, its owner and its mode; `waypost config example` prints a file to begin with";
+        let remedy = "check the path, its owner and its mode; `waypost help example` prints a file to begin with";
         Mistakes(vec![Mistake::new(Place::file(&file.display().to_string(), 1, 1), problem, remedy)])
     })
 }

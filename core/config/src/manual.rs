@@ -18,17 +18,18 @@ pub fn settings(word: &str) -> Option<String> {
             continue;
         }
         let title = if section.is_empty() { "(top of the file)".to_string() } else { format!("[{}]", named(section)) };
-        let _ = writeln!(page, "{title}\n{}", wrap(about, "  "));
+        let _ = write!(page, "{title}\n{}", wrap(about, "  "));
         for setting in rows {
             page.push_str(&entry(setting));
         }
+        page.push('\n');
     }
     (!page.is_empty()).then_some(page)
 }
 
 fn entry(setting: &Setting) -> String {
     let mut text = format!("\n  {}\n{}", named(setting.path), wrap(setting.doc, "      "));
-    let _ = writeln!(text, "{}", wrap(&format!("Write {}.", expected(setting.kind)), "      "));
+    let _ = write!(text, "{}", wrap(&format!("Write {}.", expected(setting.kind)), "      "));
     let _ = writeln!(text, "      Default: {}", default_text(setting));
     if !setting.postfix.is_empty() {
         let _ = writeln!(text, "      Postfix: {}", setting.postfix);
@@ -36,7 +37,7 @@ fn entry(setting: &Setting) -> String {
     if setting.reload == Reload::Restart {
         let _ = writeln!(text, "      A change takes effect at the next start.");
     }
-    text + "\n"
+    text
 }
 
 fn default_text(setting: &Setting) -> String {

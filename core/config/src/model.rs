@@ -125,7 +125,7 @@ pub struct Listener {
 }
 
 /// `[tls]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Certificate chain and key files. Empty: a self-signed pair is made in `data`/tls.
     pub pairs: Vec<(PathBuf, PathBuf)>,
@@ -178,8 +178,6 @@ pub struct Delivery {
     pub connections_per_destination: usize,
     /// `messages-per-connection`.
     pub messages_per_connection: u32,
-    /// `recipients-per-message`.
-    pub recipients_per_message: usize,
     /// `connect-timeout`.
     pub connect_timeout: Duration,
 }
@@ -202,8 +200,8 @@ pub struct Plugin {
     pub name: String,
     /// The component.
     pub path: PathBuf,
-    /// `on-fault`: `tempfail` or `pass`, if it was said.
-    pub on_fault: Option<&'static str>,
+    /// `on-fault`: `tempfail` or `pass`.
+    pub on_fault: &'static str,
     /// `grants`.
     pub grants: Vec<String>,
     /// `keys`.

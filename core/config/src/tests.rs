@@ -23,7 +23,12 @@ impl Desk {
 
     fn surroundings(&self) -> Surroundings {
         let folder = self.folder.path().to_path_buf();
-        Surroundings { plugin_folders: vec![folder.join("built")], folder, hostname: Some("mx.example.net".into()) }
+        Surroundings {
+            plugin_folders: vec![folder.join("built")],
+            folder,
+            hostname: Some("mx.example.net".into()),
+            plugins_required: true,
+        }
     }
 
     fn load(&self, text: &str, overrides: &[&str]) -> Result<Config, Mistakes> {
@@ -162,16 +167,42 @@ fn the_demo_has_no_mistakes_and_its_ports_can_be_moved() {
 }
 
 #[test]
+fn a_missing_plugin_does_not_keep_anybody_from_the_queue() {
+    let desk = Desk::new();
+    let told = load(&Source::Demo, &[], &desk.surroundings()).expect_err("no plugin was built").to_string();
+    assert!(told.contains("`make plugins`") && told.ends_with("4 mistakes"), "{told}");
+    let without = Surroundings { plugins_required: false, ..desk.surroundings() };
+    assert!(load(&Source::Demo, &[], &without).expect("no mistakes").plugins.is_empty());
+}
+
+#[test]
 fn the_example_has_no_mistakes() {
     let config = Desk::new().load(&manual::example(), &[]).expect("no mistakes");
     assert_eq!(config.listeners.len(), 3);
 }
 
 #[test]
+fn the_example_in_the_readme_has_no_mistakes() {
+    let desk = Desk::new();
+    for plugin in ["whitelist", "dns_lists", "spam_score", "dkim_sign"] {
+        desk.write(&format!("built/waypost_plugin_{plugin}.wasm"), "");
+    }
+    desk.write("fullchain.pem", "");
+    desk.write("key.pem", "");
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").expect("it has an example");
+    let (text, _) = rest.split_once("```").expect("the example ends");
+    // What the example names lies elsewhere here.
+    let config = desk.load(&text.replace("/etc/waypost/", ""), &[]).unwrap_or_else(|told| panic!("{told}"));
+    assert_eq!((config.listeners.len(), config.plugins.len(), config.dkim.len()), (3, 4, 1));
+    assert!(config.notes.is_empty(), "{:?}", config.notes);
+}
+
+#[test]
 fn a_reload_tells_what_has_to_wait() {
     let desk = Desk::new();
     let old = desk.load(SMALL, &[]).expect("no mistakes");
-    let new = desk.load(SMALL, &["listener.mx.bind=127.0.0.1:3525", "queue.lifetime=3d"]).expect("no mistakes");
+    let new = desk.load(SMALL, &["listener.mx.bind=127.0.0.1:3525", "listener.mx.errors=5"]).expect("no mistakes");
     assert_eq!(new.needs_restart(&old), ["listener.mx.bind"]);
 }
 

@@ -251,12 +251,12 @@ fn one_plugin(config: &Config, plugin: &Plugin) -> PluginOptions {
         keys: plugin.keys.clone(),
         crypto: granted("crypto"),
         rewrite: granted("rewrite"),
+        credentials: granted("credentials"),
         ..Grants::default()
     };
     options.on_fault = match plugin.on_fault {
-        Some("pass") => OnFault::all(FaultPolicy::Pass),
-        Some("tempfail") => OnFault::all(FaultPolicy::Tempfail),
-        _ => OnFault::default(),
+        "pass" => OnFault::all(FaultPolicy::Pass),
+        _ => OnFault::all(FaultPolicy::Tempfail),
     };
     options.limits.memory = usize::try_from(plugin.memory).unwrap_or(usize::MAX);
     options.limits.cpu = plugin.cpu;

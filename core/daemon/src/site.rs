@@ -35,7 +35,7 @@ pub(crate) struct Site {
     writer: Arc<Writer>,
     level: Level,
     store: Arc<RocksStore>,
-    tls: ServerTls,
+    tls: ArcSwap<ServerTls>,
     router: Arc<ArcSwap<Router>>,
     logins: Arc<Logins>,
     plugins: Plugins,
@@ -64,7 +64,7 @@ impl Site {
         );
         let plugins = load_plugins(&config, ports(&config, &resolver, &store, &observe)?).await?;
         let file = PasswordFile::open(&config.users.file)?;
-        let logins = Arc::new(Logins::new(file, &config.domains.own));
+        let logins = Arc::new(Logins::new(file, &config.users.file, &config.domains.own));
         let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
         let mut verifying = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
         // A client waits meanwhile: two tries at one server, not more.
@@ -94,7 +94,7 @@ impl Site {
             writer,
             level,
             store,
-            tls,
+            tls: ArcSwap::from_pointee(tls),
             router,
             logins,
             plugins,
@@ -157,8 +157,8 @@ impl Site {
         let restart = config.needs_restart(&running);
         // Everything that can fail comes first; what follows cannot.
         let router = assemble::router(&config)?;
-        self.tls.reload()?;
-        self.logins.reload(&config.domains.own)?;
+        let tls = self.reload_tls(&config)?;
+        self.logins.reload(&config.users.file, &config.domains.own)?;
         let plugins = self.plugins.clone();
         let (options, ports) =
             (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
@@ -166,15 +166,27 @@ impl Site {
             .await?
             .map_err(|errors| plugin_errors(&errors))?;
         self.router.store(Arc::new(router));
+        self.tls.store(Arc::new(tls.clone()));
         for listener in &config.listeners {
             // A listener that is new or gone is among `restart`.
-            self.server.reload(&listener.name, rules(&config, listener, &self.tls, &self.plugins));
+            self.server.reload(&listener.name, rules(&config, listener, &tls, &self.plugins));
         }
         self.courier.forget_plans();
         self.courier.wake();
         let _ = self.level.reload(filter_of(config.log.level));
         self.config.store(Arc::new(config));
         Ok(restart)
+    }
+
+    /// The same settings keep their session tickets and only read their files again; others begin anew.
+    fn reload_tls(&self, config: &Config) -> Result<ServerTls> {
+        let running = self.config();
+        let tls = self.tls.load();
+        if config.tls != running.tls || config.hostname != running.hostname {
+            return assemble::server_tls(config);
+        }
+        tls.reload()?;
+        Ok(ServerTls::clone(&tls))
     }
 
     /// Stops taking mail, lets sessions and deliveries end within the bound, makes the queue durable.
@@ -307,10 +319,7 @@ async fn watch_dnssec(resolver: Resolver, observe: Arc<Observe>) {
             }
             Ok(()) => return,
             Err(error) if !said => {
-                let message = format!(
-                    "DNSSEC does not validate, so DANE is off: {error}. Name servers that pass DNSSEC records in `dns.servers` mend it"
-                );
-                observe.observe(Event::Notice { level: "warn", message: &message });
+                observe.observe(Event::Notice { level: "warn", message: &error });
                 said = true;
             }
             Err(_) => {}

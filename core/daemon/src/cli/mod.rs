@@ -7,6 +7,7 @@ mod run;
 mod send;
 mod user;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,11 +73,20 @@ impl Common {
 
     /// Reads the configuration, all overrides applied.
     pub(crate) fn load(&self) -> Result<Config, Mistakes> {
+        self.load_within(&surroundings())
+    }
+
+    /// The same for commands that ask no plugin: they work also where plugins are not built.
+    pub(crate) fn load_without_plugins(&self) -> anyhow::Result<Config> {
+        Ok(self.load_within(&Surroundings { plugins_required: false, ..surroundings() })?)
+    }
+
+    fn load_within(&self, surroundings: &Surroundings) -> Result<Config, Mistakes> {
         let mut overrides = self.set.clone();
         if let Some(data) = &self.data {
             overrides.push(format!("data={}", toml_string(&data.to_string_lossy())));
         }
-        waypost_config::load(&self.source(), &overrides, &surroundings())
+        waypost_config::load(&self.source(), &overrides, surroundings)
     }
 }
 
@@ -99,6 +109,7 @@ fn surroundings() -> Surroundings {
         folder: std::env::current_dir().unwrap_or_default(),
         hostname: std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_string()),
         plugin_folders: plugin_folders(),
+        plugins_required: true,
     }
 }
 
@@ -131,5 +142,26 @@ pub(crate) fn main() -> ExitCode {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An address that can be connected to, for one that is listened on.
+pub(crate) fn reachable(mut server: SocketAddr) -> SocketAddr {
+    if server.ip().is_unspecified() {
+        let loopback = if server.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        server.set_ip(loopback);
+    }
+    server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_here() {
+        assert_eq!(reachable("0.0.0.0:25".parse().unwrap()), "127.0.0.1:25".parse().unwrap());
+        assert_eq!(reachable("[::]:25".parse().unwrap()), "[::1]:25".parse().unwrap());
+        assert_eq!(reachable("192.0.2.1:25".parse().unwrap()), "192.0.2.1:25".parse().unwrap());
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod writer;
 
 use std::sync::Arc;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::reload;
 use waypost_types::{Event, Observer, Timestamp};
@@ -29,7 +29,7 @@ pub(crate) enum Format {
 }
 
 /// Changes the level while running.
-pub(crate) type Level = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
+pub(crate) type Level = reload::Handle<Targets, tracing_subscriber::Registry>;
 
 /// Sets up the log for the whole process; call once. Lines go to standard output, at this level (`error` … `trace`) and above.
 pub(crate) fn start(format: Format, level: &str) -> (Arc<Writer>, Level) {
@@ -51,9 +51,12 @@ pub(crate) fn start(format: Format, level: &str) -> (Arc<Writer>, Level) {
     (writer, handle)
 }
 
-/// `error`, `warn`, `info`, `debug`, `trace`; anything else is `info`, and the configuration lets nothing else through.
-pub(crate) fn filter_of(level: &str) -> LevelFilter {
-    level.parse().unwrap_or(LevelFilter::INFO)
+/// What is heard at a level of `log.level`. Libraries speak of what we say in our own words (a name server that fails, a plugin that traps),
+/// so of theirs only errors are heard, and everything at `trace`.
+pub(crate) fn filter_of(level: &str) -> Targets {
+    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+    let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::ERROR) };
+    Targets::new().with_default(others).with_target("waypost", level)
 }
 
 /// Times as RFC 3339 in UTC, with milliseconds.

@@ -99,7 +99,7 @@ fn text(headers: &Headers, body: &Body, hits: &mut Hits) {
     let text = &body.text;
     hits.add_if(Rule::BODY_CAPS, text.letters >= 200 && text.capitals * 4 >= text.letters);
     hits.add_if(Rule::BODY_EXCLAIM, text.exclaimed >= 5 && text.exclaimed * 150 >= text.len());
-    hits.add_if(Rule::BODY_DOLLARS, text.amounts >= 4);
+    hits.add_if(Rule::BODY_DOLLARS, text.amounts() >= 4);
     hits.add_if(Rule::BODY_RANDOM, text.ends_in_random_word());
     hits.add_if(Rule::BODY_SHORT_LINK, body.links.count > 0 && text.letters < 160 && !headers.has("list-id"));
     let replied = headers.has("in-reply-to") || headers.has("references");

@@ -1,6 +1,7 @@
 //! Phrases of unwanted mail, by what they are about. All are looked for in one pass over the lowered, blank-squeezed text.
-
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+//!
+//! Phrases begin where words do, so only those places are looked at, by a table over the first three octets: half the time of an
+//! Aho-Corasick automaton, and a few kilobytes instead of a megabyte in each instance.
 
 use crate::rules::Rule;
 
@@ -408,42 +409,63 @@ const GROUPS: &[(Rule, &[&str])] = &[
 
 /// The phrases of all groups, ready to be looked for.
 pub struct Phrases {
-    automaton: AhoCorasick,
-    /// The group of each phrase.
-    groups: Vec<u8>,
+    /// By hash of the first three octets: where its phrases begin in `phrases`, and behind the last bucket their number.
+    buckets: Vec<u16>,
+    /// Phrase and group, bucket by bucket.
+    phrases: Vec<(&'static [u8], u8)>,
 }
 
 /// How many different phrases of each group were found.
 pub type Found = [u8; GROUPS.len()];
 
+const BUCKETS: usize = 4096;
+
 impl Phrases {
-    /// Builds the automaton: once for an instance.
+    /// Builds the table: once for an instance.
     pub fn new() -> Phrases {
-        let groups =
-            GROUPS.iter().enumerate().flat_map(|(at, (_, phrases))| phrases.iter().map(move |_| at as u8)).collect();
-        let phrases = GROUPS.iter().flat_map(|(_, phrases)| phrases.iter());
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(AhoCorasickKind::DFA))
-            .prefilter(false)
-            .build(phrases)
-            .expect("a few hundred short phrases are within every limit of the automaton");
-        Phrases { automaton, groups }
+        let of_group = |(at, (_, phrases)): (usize, &(Rule, &'static [&'static str]))| {
+            phrases.iter().map(move |phrase| (phrase.as_bytes(), at as u8)).collect::<Vec<_>>()
+        };
+        let mut phrases: Vec<(&[u8], u8)> = GROUPS.iter().enumerate().flat_map(of_group).collect();
+        phrases.sort_by_key(|(phrase, _)| bucket(phrase));
+        let begins = |wanted: usize| phrases.partition_point(|(phrase, _)| bucket(phrase) < wanted) as u16;
+        let buckets = (0..=BUCKETS).map(begins).collect();
+        Phrases { buckets, phrases }
     }
 
     /// Looks for all phrases in lowered, squeezed text. A phrase counts once however often it stands there.
     pub fn find(&self, text: &[u8]) -> Found {
         let mut found = Found::default();
-        let mut seen = vec![false; self.groups.len()];
-        for hit in self.automaton.find_iter(text) {
-            let pattern = hit.pattern().as_usize();
-            if !seen[pattern] && stands_alone(text, hit.start(), hit.end()) {
-                seen[pattern] = true;
-                let count = &mut found[usize::from(self.groups[pattern])];
+        let mut seen = vec![false; self.phrases.len()];
+        let mut in_word = false;
+        for at in 0..text.len().saturating_sub(2) {
+            let byte = text[at];
+            let is_letter = byte.is_ascii_alphanumeric();
+            // No phrase begins with a blank.
+            if byte != b' ' && !(in_word && is_letter) {
+                self.find_at(text, at, &mut seen, &mut found);
+            }
+            in_word = is_letter;
+        }
+        found
+    }
+
+    fn find_at(&self, text: &[u8], at: usize, seen: &mut [bool], found: &mut Found) {
+        let bucket = bucket(&text[at..]);
+        let (from, to) = (usize::from(self.buckets[bucket]), usize::from(self.buckets[bucket + 1]));
+        let fourth = text.get(at + 3);
+        for (index, (phrase, group)) in self.phrases[from..to].iter().enumerate() {
+            // Most that share three octets differ in the fourth.
+            if phrase.get(3).is_some_and(|byte| Some(byte) != fourth) {
+                continue;
+            }
+            if !seen[from + index] && text[at..].starts_with(phrase) && ends_well(text, at + phrase.len(), phrase.len())
+            {
+                seen[from + index] = true;
+                let count = &mut found[usize::from(*group)];
                 *count = count.saturating_add(1);
             }
         }
-        found
     }
 }
 
@@ -453,17 +475,21 @@ impl Default for Phrases {
     }
 }
 
+/// At least three octets, or the hash reads too far: the table is of phrases that have them, and `find` stops before.
+fn bucket(text: &[u8]) -> usize {
+    let three = u32::from(text[0]) | u32::from(text[1]) << 8 | u32::from(text[2]) << 16;
+    (three.wrapping_mul(0x9E37_79B1) >> 20) as usize
+}
+
 /// The rule of each group, in the order of [`Found`].
 pub fn rules() -> impl Iterator<Item = Rule> {
     GROUPS.iter().map(|(rule, _)| *rule)
 }
 
-/// A phrase that begins with a letter must begin a word: `cialis` is no part of `specialist`.
-fn stands_alone(text: &[u8], start: usize, end: usize) -> bool {
+/// A word may be inflected behind the phrase, but not behind the shortest: `cum` is no part of `cumulative`.
+fn ends_well(text: &[u8], end: usize, len: usize) -> bool {
     let is_letter = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
-    let begins = !is_letter(start) || start == 0 || !is_letter(start - 1);
-    // The end may be inflected, but not for the shortest.
-    begins && (end - start > 5 || !is_letter(end - 1) || !is_letter(end))
+    len > 5 || !is_letter(end - 1) || !is_letter(end)
 }
 
 #[cfg(test)]
@@ -481,14 +507,29 @@ mod tests {
         assert_eq!(count("a specialist", Rule::PHRASE_PHARMA), 0);
         assert_eq!(count("cialis!", Rule::PHRASE_PHARMA), 1);
         assert_eq!(count("ssxxxs", Rule::PHRASE_ADULT), 0);
-        assert_eq!(count("", Rule::PHRASE_MONEY), 0);
+        assert_eq!(count("now 50% off (usd 5)", Rule::PHRASE_OFFER), 1);
+        for short in ["", "m", "ml", "mlm"] {
+            assert_eq!(count(short, Rule::PHRASE_MONEY), u8::from(short == "mlm"));
+        }
+    }
+
+    #[test]
+    fn every_phrase_is_found_wherever_it_stands() {
+        let phrases = Phrases::new();
+        for (group, phrase) in
+            GROUPS.iter().enumerate().flat_map(|(at, (_, all))| all.iter().map(move |phrase| (at, phrase)))
+        {
+            for text in [phrase.to_string(), format!("so ({phrase}). "), format!("a-{phrase}")] {
+                assert!(phrases.find(text.as_bytes())[group] > 0, "{phrase} in {text}");
+            }
+        }
     }
 
     #[test]
     fn phrases_are_lower_case_and_squeezed() {
         for phrase in GROUPS.iter().flat_map(|(_, phrases)| phrases.iter()) {
             assert_eq!(phrase.to_ascii_lowercase(), *phrase);
-            assert!(!phrase.contains("  ") && !phrase.is_empty());
+            assert!(!phrase.contains("  ") && phrase.len() >= 3);
         }
     }
 }

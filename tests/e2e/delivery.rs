@@ -23,6 +23,7 @@ fn a_message_reaches_the_next_hop_octet_by_octet() {
     let received = wait_for("the message", Duration::from_secs(20), || sink.received().pop());
     assert_eq!(received.rcpt.len(), 2, "one transaction for both recipients: {received:?}");
     assert!(received.message.ends_with("\r\n\r\nHello\r\n.stuffed\r\n"), "{}", received.message);
+    assert!(received.header("X-Spam-Status").is_none(), "mail of our own hosts is not scored\n{}", received.message);
     wait_for("the queue to be empty", Duration::from_secs(10), || server.events("removed").pop());
 }
 

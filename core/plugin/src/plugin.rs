@@ -178,7 +178,8 @@ impl Wants {
 
     fn includes(&self, question: &Question) -> bool {
         let authenticated = question.session.user.is_some();
-        let inbound = !authenticated && matches!(question.session.transport, Transport::Mx | Transport::Lmtp);
+        let from_outside = matches!(question.session.transport, Transport::Mx | Transport::Lmtp | Transport::Relay);
+        let inbound = from_outside && !authenticated && !question.session.trusted;
         let small = || {
             let size = question.message.as_ref().map_or(0, |message| message.len() as u64);
             self.max_size.is_none_or(|max| size <= max)
@@ -321,7 +322,7 @@ fn build(options: &PluginOptions, shared: Arc<Shared>, cache: &Cache, wasm: &[u8
     let exports = Exports::of(&component)?;
     let linked = grant::link(engine, &component, &shared.grants)?;
     let pre = linked.linker.instantiate_pre(&component).map_err(|error| format!("{error:#}"))?;
-    warn_of_denied(&shared, &linked.denied);
+    tell_of_denied(&shared, &linked.denied);
     let limits = &shared.limits;
     let breaker = Breaker::new(limits.breaker_faults, limits.breaker_pause);
     let permits = Arc::new(Semaphore::new(limits.instances as usize));
@@ -344,13 +345,16 @@ fn build(options: &PluginOptions, shared: Arc<Shared>, cache: &Cache, wasm: &[u8
     })
 }
 
-fn warn_of_denied(shared: &Shared, denied: &[String]) {
+fn tell_of_denied(shared: &Shared, denied: &[String]) {
     if denied.is_empty() {
         return;
     }
-    let message =
-        format!("plugin {} uses {} without the grant: its calls there will fail", shared.name, denied.join(", "));
-    shared.ports.observer.observe(Event::Notice { level: "warn", message: &message });
+    let message = format!(
+        "plugin {} can use {}, which it is not granted: if it does, the call is refused",
+        shared.name,
+        denied.join(", ")
+    );
+    shared.ports.observer.observe(Event::Notice { level: "info", message: &message });
 }
 
 /// Runs a future that waits for nothing outside: a guest on its fiber, giving way at ticks.

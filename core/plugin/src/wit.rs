@@ -9,7 +9,9 @@ use wasmtime::component::{ComponentType, Lift, Lower, flags};
 
 use waypost_types::port::{DnsAnswer, DnsError, DnsType, FetchRequest, FetchResponse};
 use waypost_types::verdict::Credentials;
-use waypost_types::{Address, Enhanced, Finding, Host, Notify, Recipient, Reply, Stage, Transport, Verdict};
+use waypost_types::{
+    Address, Enhanced, Finding, Host, Notify, Recipient, Reply, SessionFacts, Stage, Transport, Verdict,
+};
 
 /// The contract's package, with the version that this host serves.
 pub(crate) const VERSION: &str = "0.1.0";
@@ -215,9 +217,11 @@ pub(crate) enum TransportKind {
     Local,
 }
 
-impl From<Transport> for TransportKind {
-    fn from(transport: Transport) -> TransportKind {
-        match transport {
+impl From<&SessionFacts> for TransportKind {
+    /// Hosts of our own are `local` whatever port they use: what plugins spare, they spare for them too.
+    fn from(session: &SessionFacts) -> TransportKind {
+        match session.transport {
+            _ if session.trusted => TransportKind::Local,
             Transport::Mx | Transport::Relay => TransportKind::Smtp,
             Transport::Submissions => TransportKind::Smtps,
             Transport::Submission => TransportKind::Submission,

@@ -64,6 +64,7 @@ pub(crate) async fn run(
         esmtp: false,
         tls: None,
         user: None,
+        trusted: rules.trusts(peer.ip()),
     };
     let mut stream: Box<dyn Stream> = Box::new(stream);
     if rules.begins_with_tls() {

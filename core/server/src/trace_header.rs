@@ -115,6 +115,7 @@ mod tests {
             esmtp: true,
             tls: None,
             user: None,
+            trusted: false,
         }
     }
 

@@ -58,6 +58,7 @@ fn greeted() -> Session {
         esmtp: false,
         tls: None,
         user: None,
+        trusted: false,
     };
     let now = Instant::now();
     let policy = Policy { messages_max: u32::MAX, ..Policy::mx("mx.example.com") };

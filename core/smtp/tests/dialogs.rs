@@ -160,6 +160,7 @@ impl Run {
             esmtp: false,
             tls: script.tls.then(tls_facts),
             user: None,
+            trusted: false,
         };
         let now = Instant::now();
         Run {

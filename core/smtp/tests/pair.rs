@@ -70,6 +70,7 @@ impl Pair {
             esmtp: false,
             tls: (options.tls == TlsUse::Implicit).then(tls),
             user: None,
+            trusted: false,
         };
         Pair {
             client: Client::new(options, now),

@@ -75,6 +75,8 @@ pub struct SessionFacts {
     pub tls: Option<Arc<TlsFacts>>,
     /// The authenticated user.
     pub user: Option<Arc<str>>,
+    /// One of our own hosts: its address is in the relay networks of the door that it came through.
+    pub trusted: bool,
 }
 
 impl SessionFacts {

@@ -32,7 +32,7 @@ impl Plugin for DnsLists {
     fn init(host: &Host) -> Result<(Self, Registration), String> {
         let config: Config = waypost_sdk::settings(host)?;
         config.check()?;
-        Ok((DnsLists { config }, Registration::new("dns-lists", env!("CARGO_PKG_VERSION"))))
+        Ok((DnsLists { config }, Registration::new("dns-lists", env!("CARGO_PKG_VERSION")).only_inbound()))
     }
 
     fn rcpt(&mut self, host: &Host, recipient: &Recipient) -> Outcome {

@@ -43,6 +43,7 @@ impl Plugin for SpamScore {
         config.check()?;
         let weights = config.all_weights()?;
         let registration = Registration::new("spam-score", env!("CARGO_PKG_VERSION")).reading(BodyNeed::FULL);
+        let registration = if config.score_own { registration } else { registration.only_inbound() };
         Ok((SpamScore { config, weights, phrases: Phrases::new() }, registration))
     }
 

@@ -101,7 +101,7 @@ impl Session<'_> {
         self.client_ip().parse::<IpAddr>().ok().map(|address| address.to_canonical())
     }
 
-    /// Whether mail comes from one of our own: a user who logged in, or this host.
+    /// Whether mail comes from one of our own: a user who logged in, this host, or a host in the port's relay networks.
     pub fn is_own(self) -> bool {
         self.transport() == TransportKind::Local || self.auth_user().is_some()
     }

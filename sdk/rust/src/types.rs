@@ -68,4 +68,11 @@ impl Registration {
         self.body = body;
         self
     }
+
+    /// The same, asked only about mail from outside: not for users who logged in, nor for hosts of our own.
+    #[must_use]
+    pub fn only_inbound(mut self) -> Registration {
+        self.only_inbound = true;
+        self
+    }
 }

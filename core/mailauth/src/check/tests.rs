@@ -23,6 +23,7 @@ fn session() -> SessionFacts {
         esmtp: true,
         tls: None,
         user: None,
+        trusted: false,
     }
 }
 

@@ -60,6 +60,7 @@ async fn findings(record: &str, text: &str) -> Vec<Finding> {
         esmtp: true,
         tls: None,
         user: None,
+        trusted: false,
     };
     let message = Message::new(Bytes::copy_from_slice(text.as_bytes()));
     let all = verifier.check(&session, &Envelope::default(), &message).await;

@@ -16,7 +16,7 @@ const KEY_MAX: usize = 64;
 /// Links `session`.
 pub(crate) fn link(linker: &mut LinkerInstance<'_, Ctx>) -> Result<()> {
     function(linker, "id", |ctx, ()| Ok(ctx.case.session()?.id.to_string()))?;
-    function(linker, "transport", |ctx, ()| Ok(TransportKind::from(ctx.case.session()?.transport)))?;
+    function(linker, "transport", |ctx, ()| Ok(TransportKind::from(ctx.case.session()?)))?;
     function(linker, "client-ip", |ctx, ()| Ok(ctx.case.session()?.peer.ip().to_string()))?;
     function(linker, "client-port", |ctx, ()| Ok(ctx.case.session()?.peer.port()))?;
     function(linker, "helo", |ctx, ()| Ok(ctx.case.session()?.helo.clone()))?;

@@ -120,6 +120,7 @@ pub(crate) fn session() -> SessionFacts {
         esmtp: true,
         tls: None,
         user: None,
+        trusted: false,
     }
 }
 

@@ -14,7 +14,7 @@ async fn without_grants_every_door_is_shut() {
     let world = World::default();
     let limits = Limits { breaker_faults: u32::MAX, ..Limits::default() };
     let host = world.host(vec![PluginOptions { limits, ..probe() }]);
-    assert!(world.told("without the grant")[0].contains("crypto"));
+    assert!(world.told("which it is not granted")[0].contains("crypto"));
     assert_eq!(said(&once(&host, "dns").await), "Err(Error { code: 4, name: \"refused\", message: \"\" })");
     assert_eq!(said(&once(&host, "dns-many").await), "nnn");
     assert_eq!(world.told("asks for DNS").len(), 1, "said once");

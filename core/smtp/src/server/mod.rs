@@ -9,7 +9,7 @@
 //! # use waypost_types::{SessionFacts, SessionId, Transport};
 //! # let local = "127.0.0.1:25".parse().unwrap();
 //! # let facts = SessionFacts { id: SessionId::new(1), transport: Transport::Mx, peer: local, local, peer_name: None, helo: "".into(),
-//! #     esmtp: false, tls: None, user: None };
+//! #     esmtp: false, tls: None, user: None, trusted: false };
 //! let now = Instant::now();
 //! let mut session = Session::new(Arc::new(Policy::mx("mx.example.com")), facts, now);
 //! let Some(Action::Ask(ticket, Ask::Connect)) = session.poll_action() else { panic!() };

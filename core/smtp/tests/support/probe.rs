@@ -73,6 +73,7 @@ impl Probe {
             esmtp: false,
             tls: None,
             user: None,
+            trusted: false,
         };
         let now = Instant::now();
         let session = Session::new(Arc::new(policy), facts, now);

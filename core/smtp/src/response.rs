@@ -55,7 +55,7 @@ impl ReplyReader {
             let raw = input.split_to(end + 1);
             self.taken += raw.len();
             let reply = match self.cut.take() {
-                Some(front) => self.on_line(&front)?,
+                Some(front) => self.on_line(trim_cr(&front))?,
                 None => self.on_line(trim_line(&raw))?,
             };
             if reply.is_some() {
@@ -121,7 +121,10 @@ impl ReplyReader {
 
 /// Without LF and the CRs in front of it.
 fn trim_line(raw: &[u8]) -> &[u8] {
-    let mut line = &raw[..raw.len() - 1];
+    trim_cr(&raw[..raw.len() - 1])
+}
+
+fn trim_cr(mut line: &[u8]) -> &[u8] {
     while let [front @ .., b'\r'] = line {
         line = front;
     }

@@ -118,3 +118,18 @@ async fn requiretls_is_refused_by_a_peer_that_does_not_offer_it_and_never_droppe
     house.until("delayed", 1).await;
     assert_eq!(peer.said("MAIL"), 0);
 }
+
+#[tokio::test]
+async fn a_host_with_a_login_gets_it_and_one_that_takes_none_gets_no_mail() {
+    for (keywords, start) in [(&["PIPELINING", "AUTH PLAIN"][..], "relayed"), (&["PIPELINING"], "delayed")] {
+        let peer = Peer::with(keywords, None, false, |_, _, _| None).await;
+        let house = House::with(|options| {
+            options.credentials.insert("mx.peer.test".into(), ("user".into(), "secret".into()));
+        });
+        house.mx("peer.test", vec![hop(peer.address, Security::Opportunistic)]);
+        house.send(house.entry(&["b@peer.test"])).await;
+        house.until(start, 1).await;
+        assert_eq!(peer.said("AUTH PLAIN AHVzZXIAc2VjcmV0"), usize::from(start == "relayed"));
+        assert_eq!(peer.said("MAIL"), usize::from(start == "relayed"));
+    }
+}

@@ -679,3 +679,97 @@ fn message_octets_leave_in_the_callers_own_memory() {
     let own = body.as_ptr_range();
     assert!(pieces.iter().any(|piece| own.contains(&piece.as_ptr()) && piece.len() > 10));
 }
+
+/// A peer that answers anything at any time. Whatever it says: one report for each transaction, a recipient is delivered only when the
+/// message was sent, every connection ends in one `Close`, and nothing panics.
+#[test]
+fn whatever_a_peer_says_the_promises_hold() {
+    const SAID: [&str; 24] = [
+        "220 x\r\n",
+        "220-x\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "250 2.0.0 ok\r\n",
+        "250-PIPELINING\r\n",
+        "250-STARTTLS\r\n",
+        "250-AUTH PLAIN LOGIN\r\n",
+        "250-SIZE 5\r\n",
+        "250-x\r\n",
+        "354 go\r\n",
+        "354 go\r\n",
+        "334 \r\n",
+        "235 in\r\n",
+        "421 bye\r\n",
+        "450 later\r\n",
+        "452 4.5.3 many\r\n",
+        "550 no\r\n",
+        "554 no\r\n",
+        "nonsense\r\n",
+        "2",
+        "\r\n",
+        "250 ok\n",
+        "250-CHUNKING\r\n",
+    ];
+    let mut seed = 1u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    let (mut reports, mut delivered) = (0, 0);
+    for round in 0..20_000 {
+        let tls = [TlsUse::Never, TlsUse::Opportunistic, TlsUse::Required, TlsUse::Implicit][random(4)];
+        let credentials = (random(4) == 0).then(|| ("user".into(), "secret".into()));
+        let mut wire =
+            Wire::new(Options { lmtp: random(4) == 0, tls, credentials, loopback: random(2) == 0, ..options() });
+        if round % 2 == 0 {
+            wire.say("220 x\r\n250-x\r\n250 PIPELINING\r\n");
+        }
+        let (mut begun, mut closed) = (0, 0);
+        for _ in 0..random(40) {
+            match random(60) {
+                0 => wire.lose(),
+                1 => {
+                    wire.now += Duration::from_secs(601);
+                    wire.client.handle_timeout(wire.now);
+                }
+                2 => wire.client.quit(wire.now),
+                _ => wire.say(SAID[random(SAID.len())]),
+            }
+            wire.pump();
+            for event in std::mem::take(&mut wire.events) {
+                match event {
+                    Action::Done(report) => {
+                        begun -= 1;
+                        reports += 1;
+                        assert_eq!(report.replies.len(), 2);
+                        assert!(report.replies.iter().all(|reply| (200..600).contains(&reply.code)));
+                        let taken = report.replies.iter().filter(|reply| reply.is_positive()).count();
+                        let sent = wire.sent.windows(10).any(|part| part == b"hello\r\n.\r\n");
+                        assert!(taken == 0 || sent, "{report:?}");
+                        delivered += taken;
+                        wire.sent.clear();
+                        assert_eq!(report.reusable, wire.client.is_idle());
+                    }
+                    Action::StartTls => wire.client.handle_tls(wire.now),
+                    Action::Close => closed += 1,
+                    Action::Failed(failure) => assert!(!failure.reply.text.contains("secret")),
+                    Action::Ready | Action::Send(_) => {}
+                }
+            }
+            wire.pump();
+            if wire.client.is_idle() {
+                wire.begin(to(&["b@example.net", "c@example.net"]));
+                begun += 1;
+            }
+            assert!(begun <= 1 && wire.input.len() <= 2048);
+        }
+        wire.lose();
+        begun -= wire.events.iter().filter(|event| matches!(event, Action::Done(_))).count();
+        closed += wire.events.iter().filter(|event| matches!(event, Action::Close)).count();
+        assert_eq!((begun, closed, wire.client.poll_timeout()), (0, 1, None), "round {round}");
+    }
+    assert!(
+        reports > 5_000 && delivered > 100,
+        "{reports} reports, {delivered} deliveries: the peer is not imaginative enough"
+    );
+}

@@ -4,7 +4,7 @@
 #   make test        everything that CI runs
 #   make setup       install what is missing (the other targets call it)
 #   make lint        format, clippy, floors 0 and 1 without an operating system
-#   make crash       fifty times SIGKILL under load
+#   make crash       power cuts, failing and full disks, fifty times SIGKILL under load (WAYPOST_KILLS=1000 for more)
 #   make fuzz-smoke  every fuzz target for a few seconds
 #   make plugins     the four shipped plugins as WebAssembly components
 
@@ -45,6 +45,7 @@ e2e: setup-tests plugins
 
 crash: setup-tests plugins
 	cargo build --quiet -p waypost
+	cargo test -p waypost-tests --test faults -- --test-threads 2
 	cargo test -p waypost-tests --test crash -- --nocapture
 
 bench: setup-tests plugins

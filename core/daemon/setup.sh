@@ -14,12 +14,14 @@ LIST
     [ "$1" = test ] || return 0
     cat <<'LIST'
 curl /usr/bin/curl
+e2fsprogs /sbin/mkfs.ext4
 openssl /usr/bin/openssl
 postfix /usr/sbin/smtp-source
 procps /bin/kill
 python3-dkim /usr/lib/python3/dist-packages/dkim/__init__.py
 python3-dnspython /usr/lib/python3/dist-packages/dns/__init__.py
 python3-nacl /usr/lib/python3/dist-packages/nacl/__init__.py
+strace /usr/bin/strace
 swaks /usr/bin/swaks
 LIST
 }

@@ -7,6 +7,7 @@
 //! | [`dialog`] | [`Dialog`]: an SMTP conversation, line by line, that fails with the whole transcript |
 //! | [`sink`] | [`Sink`]: a receiving host on loopback that can be rude |
 //! | [`names`] | [`NoNames`](names::NoNames): a name server that knows no name, so that no test asks the world |
+//! | [`zone`] | [`Zone`](zone::Zone): a name server that knows a few names and has bad days |
 //! | [`tool`] | other people's programs: swaks, Python, Postfix's load generator |
 
 pub mod dialog;
@@ -14,6 +15,7 @@ pub mod names;
 pub mod sink;
 pub mod tool;
 pub mod waypost;
+pub mod zone;
 
 pub use dialog::Dialog;
 pub use sink::{Manner, Received, Sink};
@@ -31,6 +33,12 @@ pub fn wait_for<T>(what: &str, span: Duration, mut probe: impl FnMut() -> Option
         assert!(Instant::now() < end, "waited {span:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Says something that must not be lost in a test that passes: past the capture of `cargo test`.
+pub fn say_aloud(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A TCP port on loopback that was free a moment ago, and that no other test of this process is given. Below the range from which the

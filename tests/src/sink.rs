@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 /// How the sink treats its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub enum Manner {
     Busy,
     /// Closes behind the final dot, without a reply, the first time; takes it the second time.
     DropAfterDot,
+    /// Takes its time for every reply, and half a second for a message.
+    Slow,
+    /// Does by turns everything that a host under strain does: turns connections away, defers, hangs up at any point, and now and then
+    /// behind a message that it has taken.
+    Moody,
 }
 
 /// A message that the sink took.
@@ -32,6 +38,10 @@ pub struct Received {
     pub rcpt: Vec<String>,
     /// The message, dots unstuffed, CRLF kept.
     pub message: String,
+    /// When it was taken.
+    pub at: SystemTime,
+    /// Whether the client knows: it said something behind our answer.
+    pub answered: bool,
 }
 
 impl Received {
@@ -64,6 +74,17 @@ struct Shared {
     seen: Mutex<HashMap<String, u32>>,
     connections: Mutex<u32>,
     stop: AtomicBool,
+    mood: AtomicU64,
+}
+
+impl Shared {
+    /// One of `sides`, the same sequence in each run.
+    fn throw(&self, sides: u64) -> u64 {
+        let mut x = self.mood.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)) % sides
+    }
 }
 
 impl Sink {
@@ -77,6 +98,7 @@ impl Sink {
             seen: Mutex::default(),
             connections: Mutex::default(),
             stop: AtomicBool::new(false),
+            mood: AtomicU64::new(88_172_645_463_325_252),
         });
         let theirs = shared.clone();
         std::thread::spawn(move || {
@@ -114,54 +136,75 @@ impl Drop for Sink {
     }
 }
 
+const EHLO: &str = "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 100000000\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n";
+
 fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     *shared.connections.lock().expect("no panic while held") += 1;
     let manner = || *shared.manner.lock().expect("no panic while held");
+    let moody = |sides| manner() == Manner::Moody && shared.throw(sides) == 0;
     let mut out = stream.try_clone()?;
     let mut input = BufReader::new(stream);
-    if manner() == Manner::Busy {
+    if manner() == Manner::Busy || moody(12) {
         out.write_all(b"421 4.3.2 try later\r\n")?;
         return Ok(());
     }
     out.write_all(b"220 sink.example ESMTP\r\n")?;
-    let mut current = Received { mail: String::new(), rcpt: Vec::new(), message: String::new() };
+    let mut current = nothing("");
     let mut line = String::new();
+    let mut told: Option<usize> = None;
     loop {
         line.clear();
         if input.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        if let Some(at) = told.take() {
+            shared.received.lock().expect("no panic while held")[at].answered = true;
+        }
+        if manner() == Manner::Slow {
+            std::thread::sleep(Duration::from_millis(20 + shared.throw(60)));
+        }
+        if moody(60) {
+            return Ok(());
+        }
         let command = line.trim_end();
         let upper = command.to_ascii_uppercase();
         let reply: &str = if upper.starts_with("EHLO") {
-            "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 100000000\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"
+            EHLO
         } else if upper.starts_with("MAIL FROM:") {
-            current = Received { mail: command[10..].trim().into(), rcpt: Vec::new(), message: String::new() };
+            if moody(20) {
+                out.write_all(b"421 4.7.0 enough for now\r\n")?;
+                return Ok(());
+            }
+            current = nothing(command[10..].trim());
             "250 2.1.0 ok\r\n"
         } else if upper.starts_with("RCPT TO:") {
-            let recipient = command[8..].trim().to_string();
-            let mut seen = shared.seen.lock().expect("no panic while held");
-            let times = seen.entry(recipient.clone()).or_insert(0);
-            *times += 1;
-            match manner() {
-                Manner::Greylist if *times == 1 => "451 4.7.1 greylisted, come back\r\n",
-                Manner::Refuse => "550 5.1.1 no such user here\r\n",
-                Manner::Defer => "450 4.2.1 mailbox busy\r\n",
-                _ => {
-                    current.rcpt.push(recipient);
-                    "250 2.1.5 ok\r\n"
-                }
-            }
+            rcpt(command[8..].trim(), manner(), shared, &mut current)
         } else if upper == "DATA" && current.rcpt.is_empty() {
             "554 5.5.1 no valid recipients\r\n"
+        } else if upper == "DATA" && moody(20) {
+            "451 4.3.2 not now\r\n"
         } else if upper == "DATA" {
             out.write_all(b"354 go\r\n")?;
             read_body(&mut input, &mut current)?;
             let first = shared.seen.lock().expect("no panic while held").insert("dropped".into(), 1).is_none();
-            if manner() == Manner::DropAfterDot && first {
+            if (manner() == Manner::DropAfterDot && first) || moody(12) {
                 return Ok(());
             }
-            shared.received.lock().expect("no panic while held").push(current.clone());
+            if moody(12) {
+                out.write_all(b"452 4.3.1 no room\r\n")?;
+                continue;
+            }
+            if manner() == Manner::Slow {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            current.at = SystemTime::now();
+            let mut received = shared.received.lock().expect("no panic while held");
+            told = Some(received.len());
+            received.push(current.clone());
+            drop(received);
+            if moody(12) {
+                return Ok(());
+            }
             "250 2.0.0 taken\r\n"
         } else if upper == "QUIT" {
             out.write_all(b"221 2.0.0 bye\r\n")?;
@@ -170,6 +213,32 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             "250 2.0.0 ok\r\n"
         };
         out.write_all(reply.as_bytes())?;
+    }
+}
+
+fn nothing(mail: &str) -> Received {
+    Received {
+        mail: mail.into(),
+        rcpt: Vec::new(),
+        message: String::new(),
+        at: SystemTime::UNIX_EPOCH,
+        answered: false,
+    }
+}
+
+fn rcpt(recipient: &str, manner: Manner, shared: &Shared, current: &mut Received) -> &'static str {
+    let mut seen = shared.seen.lock().expect("no panic while held");
+    let times = seen.entry(recipient.to_string()).or_insert(0);
+    *times += 1;
+    match manner {
+        Manner::Greylist if *times == 1 => "451 4.7.1 greylisted, come back\r\n",
+        Manner::Refuse => "550 5.1.1 no such user here\r\n",
+        Manner::Defer => "450 4.2.1 mailbox busy\r\n",
+        Manner::Moody if shared.throw(10) == 0 => "450 4.2.1 mailbox busy\r\n",
+        _ => {
+            current.rcpt.push(recipient.to_string());
+            "250 2.1.5 ok\r\n"
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -13,9 +13,12 @@ use crate::{free_port, wait_for};
 /// A running server.
 pub struct Waypost {
     child: Option<Child>,
-    data: TempDir,
+    /// Holds the log, and the data unless they lie elsewhere.
+    own: TempDir,
+    data: PathBuf,
     sets: Vec<String>,
-    names: NoNames,
+    names: u16,
+    _no_names: Option<NoNames>,
     /// Port of the `mx` listener.
     pub mx: u16,
     /// Port of the `submission` listener.
@@ -38,18 +41,37 @@ pub fn binary() -> PathBuf {
 impl Waypost {
     /// Starts the demo site, with `sets` as further `--set` arguments, and waits until it listens.
     pub fn start(sets: &[&str]) -> Waypost {
-        let mut waypost = Waypost {
+        Waypost::start_in(None, None, sets)
+    }
+
+    /// The same with the data folder inside `folder`, which stays when the server is dropped, and with a name server of the test's own at
+    /// this port.
+    pub fn start_in(folder: Option<&Path>, names: Option<u16>, sets: &[&str]) -> Waypost {
+        let mut waypost = Waypost::prepared(folder, names, sets);
+        waypost.run();
+        waypost
+    }
+
+    /// Not started: for commands on the data folder inside `folder`.
+    pub fn stopped_in(folder: &Path, sets: &[&str]) -> Waypost {
+        Waypost::prepared(Some(folder), None, sets)
+    }
+
+    fn prepared(folder: Option<&Path>, names: Option<u16>, sets: &[&str]) -> Waypost {
+        let own = TempDir::new().expect("a temporary folder");
+        let no_names = names.is_none().then(NoNames::start);
+        Waypost {
             child: None,
-            names: NoNames::start(),
-            data: TempDir::new().expect("a temporary folder"),
+            names: names.or(no_names.as_ref().map(|names| names.port)).expect("one of the two"),
+            _no_names: no_names,
+            data: folder.unwrap_or(own.path()).join("data"),
+            own,
             sets: sets.iter().map(|s| s.to_string()).collect(),
             mx: free_port(),
             submission: free_port(),
             submissions: free_port(),
             admin: free_port(),
-        };
-        waypost.run();
-        waypost
+        }
     }
 
     /// Starts the process again on the same data and ports.
@@ -57,7 +79,7 @@ impl Waypost {
         assert!(self.child.is_none(), "it is running");
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
         let mut command = Command::new(binary());
-        command.arg("run").arg("--data").arg(self.data.path().join("data"));
+        command.arg("run").arg("--data").arg(&self.data);
         for set in self.arguments() {
             command.arg("--set").arg(set);
         }
@@ -72,7 +94,7 @@ impl Waypost {
             format!("listener.submission.bind=[\"127.0.0.1:{}\"]", self.submission),
             format!("listener.submissions.bind=[\"127.0.0.1:{}\"]", self.submissions),
             format!("admin.bind=[\"127.0.0.1:{}\"]", self.admin),
-            format!("dns.servers=[\"127.0.0.1:{}\"]", self.names.port),
+            format!("dns.servers=[\"127.0.0.1:{}\"]", self.names),
             "dns.dnssec=false".to_string(),
             "log.format=json".to_string(),
         ];
@@ -139,7 +161,7 @@ impl Waypost {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.data.path().join("data")
+        self.data.clone()
     }
 
     /// What it printed.
@@ -148,7 +170,7 @@ impl Waypost {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.data.path().join("log")
+        self.own.path().join("log")
     }
 
     /// The log's JSON lines whose `event` is this.
@@ -170,6 +192,16 @@ impl Waypost {
         let mut paths: Vec<_> = read_folder(&folder);
         paths.sort();
         paths.iter().map(|path| String::from_utf8_lossy(&fs::read(path).expect("readable")).into_owned()).collect()
+    }
+
+    /// The same, with the time at which each was written.
+    pub fn mailbox_with_times(&self, name: &str) -> Vec<(SystemTime, String)> {
+        let folder = self.data().join("mail").join(name).join("new");
+        let read = |path: PathBuf| {
+            let at = fs::metadata(&path).and_then(|facts| facts.modified()).expect("a file has a time");
+            (at, String::from_utf8_lossy(&fs::read(path).expect("readable")).into_owned())
+        };
+        read_folder(&folder).into_iter().map(read).collect()
     }
 
     /// Waits until a mailbox has this many messages.

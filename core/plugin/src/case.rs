@@ -268,9 +268,7 @@ impl Ctx {
         if self.call.ticks > self.call.ticks_max {
             return Err(Fault::Limit("cpu"));
         }
-        if Duration::from_millis(u64::from(self.case.seat.cpu_ticks)) > self.shared.limits.cpu_transaction
-            && self.case.question.is_some()
-        {
+        if TICK * self.case.seat.cpu_ticks > self.shared.limits.cpu_transaction && self.case.question.is_some() {
             return Err(Fault::Limit("cpu-transaction"));
         }
         if self.call.started.elapsed() > self.call.wall {

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
@@ -54,6 +54,8 @@ pub struct Options {
     pub pending_count_max: usize,
     /// Octets that the committer puts into one batch (one larger write goes alone).
     pub batch_bytes: usize,
+    /// How long the committer lets a busy server's writes gather before it takes them. See `commit`.
+    pub gather: Duration,
     /// Octets of a message.
     pub message_bytes_max: u64,
     /// Octets of a chunk. Do not change it for a queue that has mail.
@@ -80,6 +82,7 @@ impl Options {
             pending_bytes_max: 64 << 20,
             pending_count_max: 10_000,
             batch_bytes: 8 << 20,
+            gather: Duration::from_millis(2),
             message_bytes_max: waypost_types::limits::MESSAGE_BYTES_MAX as u64 + (1 << 20),
             chunk_bytes: 1 << 20,
             memtable_bytes: 8 << 20,

@@ -321,3 +321,14 @@ fn many_callers_share_few_syncs() {
     assert!(metrics.batches * 5 < metrics.pieces, "{metrics:?}");
     run(async { assert_eq!(store.check().await.unwrap(), []) });
 }
+
+#[test]
+fn one_message_after_the_other_never_waits_for_company() {
+    let folder = TempDir::new().unwrap();
+    let store = open(Options { gather: Duration::from_secs(600), ..Options::new(folder.path().join("queue")) });
+    for n in 1..=20 {
+        let claim = accept(&store, n);
+        let settled = run(store.settle(&claim, all_relayed(&claim))).unwrap();
+        assert!(settled.is_none(), "everybody has it");
+    }
+}

@@ -107,3 +107,36 @@ fn send_puts_a_message_on_its_way() {
     assert!(status.success(), "{text}");
     server.wait_for_mail("alice", 1);
 }
+
+/// The protocol that an OpenSSL client ends up with, or nothing.
+fn handshake(port: u16, options: &[&str]) -> Option<String> {
+    let to = format!("127.0.0.1:{port}");
+    let mut arguments = vec!["s_client", "-brief", "-starttls", "smtp", "-connect", &to];
+    arguments.extend(options);
+    let output = tool::run("openssl", &arguments);
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("Protocol version: ")).map(str::to_string)
+}
+
+#[test]
+fn tls_differs_by_port_and_a_reload_that_fails_leaves_everything_as_it_was() {
+    let mut server = Waypost::start(&[
+        "listener.submission.tls-version-min=\"1.3\"",
+        "listener.mx.tls-alpn=[\"smtp\"]",
+        "listener.mx.tls-ciphers=[\"TLS_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"]",
+    ]);
+    assert_eq!(handshake(server.mx, &["-tls1_2"]).as_deref(), Some("TLSv1.2"));
+    assert_eq!(handshake(server.mx, &["-tls1_3"]).as_deref(), Some("TLSv1.3"));
+    assert_eq!(handshake(server.mx, &["-ciphersuites", "TLS_AES_256_GCM_SHA384", "-tls1_3"]), None);
+    assert_eq!(handshake(server.mx, &["-alpn", "http/1.1"]), None, "an HTTPS client led astray");
+    assert_eq!(handshake(server.submission, &["-tls1_2"]), None);
+    assert_eq!(handshake(server.submission, &["-tls1_3"]).as_deref(), Some("TLSv1.3"));
+    let before = std::fs::read(server.data().join("tls/self-signed.crt")).expect("made on first start");
+    std::fs::write(server.data().join("tls/self-signed.crt"), "half a file").expect("writable");
+    server.signal("HUP");
+    wait_for("the complaint", Duration::from_secs(20), || server.log().contains("not reloaded").then_some(()));
+    assert!(server.log().contains("self-signed.crt"), "{}", server.log());
+    assert_eq!(handshake(server.submission, &["-tls1_3"]).as_deref(), Some("TLSv1.3"));
+    std::fs::write(server.data().join("tls/self-signed.crt"), before).expect("writable");
+    assert_eq!(server.stop().code(), Some(0));
+}

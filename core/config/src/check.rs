@@ -160,15 +160,40 @@ impl Check<'_> {
     }
 
     fn tls(&mut self) {
-        let count = |path| self.sheet.paths(path).map_or(0, |paths| paths.len());
-        let (certificates, keys) = (count("tls.certificate"), count("tls.key"));
-        if certificates != keys && !self.sheet.is_misread("tls.certificate") && !self.sheet.is_misread("tls.key") {
-            let place = if keys == 0 { "tls.certificate" } else { "tls.key" };
-            let problem = format!("{certificates} certificates but {keys} keys");
-            self.mistake(place, problem, "list one key for each of `tls.certificate`, in the same order");
+        self.pairs("tls.certificate", "tls.key");
+        self.suites("tls.ciphers", "tls.version-min");
+        let listeners: Vec<String> = self.sheet.names("listener").iter().map(|(name, _)| name.clone()).collect();
+        let mut unnamed = false;
+        for name in &listeners {
+            let at = |leaf: &str| format!("listener.{name}.{leaf}");
+            self.pairs(&at("tls-certificate"), &at("tls-key"));
+            self.suites(&at("tls-ciphers"), &at("tls-version-min"));
+            let none = self.sheet.word(&at("tls")) == Some("none");
+            unnamed |= !none && self.sheet.paths(&at("tls-certificate")).is_none();
         }
-        if certificates == 0 {
+        if unnamed && self.sheet.paths("tls.certificate").is_none_or(|paths| paths.is_empty()) {
             self.notes.push("tls.certificate is not set: a self-signed certificate is used".into());
+        }
+    }
+
+    /// A key for each certificate.
+    fn pairs(&mut self, certificate: &str, key: &str) {
+        let count = |path| self.sheet.paths(path).map_or(0, |paths| paths.len());
+        let (certificates, keys) = (count(certificate), count(key));
+        if certificates != keys && !self.sheet.is_misread(certificate) && !self.sheet.is_misread(key) {
+            let place = if keys == 0 { certificate } else { key };
+            let problem = format!("{certificates} certificates but {keys} keys");
+            self.mistake(place, problem, format!("list one key for each of `{certificate}`, in the same order"));
+        }
+    }
+
+    /// Suites that nobody can use shut everybody out.
+    fn suites(&mut self, ciphers: &str, version: &str) {
+        let only_1_3 = self.sheet.word(version).or(self.sheet.word("tls.version-min")) == Some("1.3");
+        let named = self.sheet.texts(ciphers).unwrap_or_default();
+        if only_1_3 && !named.is_empty() && named.iter().all(|name| name.starts_with("TLS_ECDHE_")) {
+            let problem = format!("`{ciphers}` names only suites of TLS 1.2, and only TLS 1.3 is allowed");
+            self.mistake(ciphers, problem, "add TLS_AES_256_GCM_SHA384, or allow version 1.2");
         }
     }
 
@@ -379,15 +404,6 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         shutdown_time: span("shutdown-time"),
         domains: Domains { own: s.domains("domains.own"), relay: s.domains("domains.relay") },
         listeners: s.names("listener").iter().map(|(name, _)| build_listener(s, name)).collect(),
-        tls: Tls {
-            pairs: s
-                .paths("tls.certificate")
-                .into_iter()
-                .flatten()
-                .zip(s.paths("tls.key").into_iter().flatten())
-                .collect(),
-            only_1_3: word("tls.version-min") == "1.3",
-        },
         users: Users {
             file: users_file(s, &parts.data),
             accounts: parts.accounts,
@@ -456,6 +472,7 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
             "required" => TlsMode::Required,
             _ => TlsMode::Implicit,
         },
+        tls_policy: build_tls(s, name),
         auth: match word("auth") {
             "off" => AuthMode::Off,
             "offered" => AuthMode::Offered,
@@ -472,6 +489,28 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
         connections: number("connections") as usize,
         connections_per_address: number("connections-per-address") as usize,
         plugins: s.texts(&at("plugins")).map(|names| names.into_iter().map(str::to_string).collect()),
+    }
+}
+
+/// What the port says, and `[tls]` where it is silent.
+fn build_tls(s: &Sheet, listener: &str) -> Tls {
+    let own = |leaf: &str| format!("listener.{listener}.tls-{leaf}");
+    let common = |leaf: &str| format!("tls.{leaf}");
+    let paths = |path: String| s.paths(&path).into_iter().flatten();
+    let pairs = |certificate, key| paths(certificate).zip(paths(key)).collect();
+    let texts = |leaf: &str| {
+        let texts = s.texts(&own(leaf)).or_else(|| s.texts(&common(leaf))).expect(CHECKED);
+        texts.into_iter().map(str::to_string).collect()
+    };
+    Tls {
+        pairs: match s.paths(&own("certificate")) {
+            Some(_) => pairs(own("certificate"), own("key")),
+            None => pairs(common("certificate"), common("key")),
+        },
+        only_1_3: s.word(&own("version-min")).or_else(|| s.word(&common("version-min"))) == Some("1.3"),
+        ciphers: texts("ciphers"),
+        alpn: texts("alpn"),
+        tickets: s.flag(&own("tickets")).or_else(|| s.flag(&common("tickets"))).expect(CHECKED),
     }
 }
 

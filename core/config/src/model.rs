@@ -23,8 +23,6 @@ pub struct Config {
     pub domains: Domains,
     /// `[listener.*]`, by name.
     pub listeners: Vec<Listener>,
-    /// `[tls]`.
-    pub tls: Tls,
     /// `[users]`.
     pub users: Users,
     /// `[aliases]`, files and names together. A name is a local part at every own domain, `user@domain`, or `@domain`.
@@ -98,6 +96,8 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// `tls`.
     pub tls: TlsMode,
+    /// Certificates and TLS of this port: `tls-*`, and what `[tls]` says where they are silent.
+    pub tls_policy: Tls,
     /// `auth`.
     pub auth: AuthMode,
     /// `relay` names users.
@@ -124,13 +124,19 @@ pub struct Listener {
     pub plugins: Option<Vec<String>>,
 }
 
-/// `[tls]`.
+/// `[tls]`, or what a port makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Certificate chain and key files. Empty: a self-signed pair is made in `data`/tls.
     pub pairs: Vec<(PathBuf, PathBuf)>,
     /// Nothing below TLS 1.3.
     pub only_1_3: bool,
+    /// `ciphers`; all if empty.
+    pub ciphers: Vec<String>,
+    /// `alpn`; not looked at if empty.
+    pub alpn: Vec<String>,
+    /// `tickets`.
+    pub tickets: bool,
 }
 
 /// `[users]`.

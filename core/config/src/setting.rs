@@ -166,6 +166,19 @@ pub const PRESETS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// What `tls.ciphers` may hold: what rustls has with aws-lc, by IANA name.
+const CIPHER: Kind = Word(&[
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+]);
+
 /// The rows.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
@@ -185,6 +198,18 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses and ports to listen on."),
     row("listener.*.tls", Word(&["none", "opportunistic", "required", "implicit"]), Preset, Live, "smtpd_tls_security_level, smtpd_tls_wrappermode",
         "none: not offered. opportunistic: STARTTLS offered. required: nothing before STARTTLS. implicit: TLS from the first octet."),
+    row("listener.*.tls-certificate", List(&Kind::File), Absent("`tls.certificate`"), Live, "smtpd_tls_chain_files",
+        "Certificate chains of this port alone."),
+    row("listener.*.tls-key", List(&Kind::File), Absent("`tls.key`"), Live, "smtpd_tls_key_file",
+        "Their private keys, in the same order."),
+    row("listener.*.tls-version-min", Word(&["1.2", "1.3"]), Absent("`tls.version-min`"), Live, "smtpd_tls_protocols",
+        "Lowest version of TLS on this port."),
+    row("listener.*.tls-ciphers", List(&CIPHER), Absent("`tls.ciphers`"), Live, "smtpd_tls_ciphers",
+        "Cipher suites on this port."),
+    row("listener.*.tls-alpn", List(&Text), Absent("`tls.alpn`"), Live, "",
+        "Protocols that clients of this port may name by ALPN."),
+    row("listener.*.tls-tickets", Flag, Absent("`tls.tickets`"), Live, "tls_ssl_options = NO_TICKET",
+        "Whether sessions of this port can be resumed."),
     row("listener.*.auth", Word(&["off", "offered", "required"]), Preset, Live, "smtpd_sasl_auth_enable",
         "Whether users may, or must, log in. Offered inside TLS only."),
     row("listener.*.relay", Word(&["nobody", "users", "networks", "users-and-networks"]), Preset, Live, "smtpd_relay_restrictions",
@@ -209,11 +234,17 @@ pub const SETTINGS: &[Setting] = &[
         "The plugins asked on this port, in the order of `plugins.chain`. `[]` asks none."),
 
     row("tls.certificate", List(&Kind::File), Absent("a self-signed one is made in `data`/tls"), Live, "smtpd_tls_cert_file, smtpd_tls_chain_files",
-        "Certificate chains in PEM, the server's own certificate first. Several: the client's SNI chooses. Read again when the server reloads."),
+        "Certificate chains in PEM, the server's own certificate first. Several: the client's SNI chooses. Read again when the server reloads, and within a minute of a change."),
     row("tls.key", List(&Kind::File), Absent("made with the certificate"), Live, "smtpd_tls_key_file",
         "Private keys in PEM, in the order of `tls.certificate`."),
     row("tls.version-min", Word(&["1.2", "1.3"]), Toml("'1.2'"), Live, "smtpd_tls_protocols",
         "Lowest version of TLS that clients may use."),
+    row("tls.ciphers", List(&CIPHER), Toml("[]"), Live, "smtpd_tls_ciphers, tls_high_cipherlist",
+        "Cipher suites by IANA name, the preferred first. `[]`: all that are safe, which is all that there are here."),
+    row("tls.alpn", List(&Text), Toml("[]"), Live, "",
+        "Protocols a client may name by ALPN; one that names only others is turned away (an HTTPS client sent here on purpose). `[]`: not looked at."),
+    row("tls.tickets", Flag, Toml("true"), Live, "tls_ssl_options = NO_TICKET",
+        "Whether sessions can be resumed. Some Microsoft senders drop connections over tickets of TLS 1.3."),
 
     row("users.file", Path, Absent("`data`/users"), Live, "smtpd_sasl_path",
         "One user a line, `name:$argon2id$…`, written by `waypost user add`. Each has a mailbox. `name` is the local part, at every domain of `domains.own`."),

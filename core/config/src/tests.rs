@@ -67,6 +67,22 @@ fn a_port_may_differ_from_its_preset_in_one_setting_alone() {
 }
 
 #[test]
+fn a_port_may_have_tls_of_its_own() {
+    let desk = Desk::new();
+    for name in ["a.crt", "a.key", "b.crt", "b.key"] {
+        desk.write(name, "");
+    }
+    let text = "[tls]\ncertificate = \"a.crt\"\nkey = \"a.key\"\ntickets = false\n\
+        [listener.mx]\npreset = \"mx\"\nbind = \"*:25\"\n\
+        [listener.s]\npreset = \"submission\"\nbind = \"*:587\"\ntls-version-min = \"1.3\"\ntls-certificate = \"b.crt\"\ntls-key = \"b.key\"\n";
+    let config = desk.load(text, &[]).expect("no mistakes");
+    let [mx, s] = config.listeners.as_slice() else { panic!("two listeners") };
+    assert!(mx.tls_policy.pairs[0].0.ends_with("a.crt") && s.tls_policy.pairs[0].1.ends_with("b.key"));
+    assert_eq!((mx.tls_policy.only_1_3, s.tls_policy.only_1_3), (false, true));
+    assert!(!s.tls_policy.tickets, "where the port is silent, [tls] counts");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_lines() {
     let told = mistakes(
         "hostnmae = \"x\"\n[listener.mx]\npreset = \"mxx\"\nbind = \"127.0.0.1\"\nlifetime = \"5d\"\n[queue]\nretry-max = 7\n[tls]\ncertificate = \"gone.pem\"\n",
@@ -124,6 +140,8 @@ fn what_does_not_go_together_is_told() {
             "selector of its own",
         ),
         ("[users]\nfile=\"gone\"", "cannot read gone"),
+        ("[tls]\nversion-min=\"1.3\"\nciphers=\"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\"", "only TLS 1.3 is allowed"),
+        ("[tls]\nciphers=\"RC4-SHA\"", "RC4-SHA"),
         ("queue = 3", "begin it with a line [queue]"),
         ("hostname = \"short\"", "is no full name"),
         ("hostname = 3", "write a domain"),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
 use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
 use waypost_mailauth::{Keys, SecretKey, SigningKey};
-use waypost_net::{CertificateFiles, ListenOptions, ServerTls, ServerTlsOptions, TlsVersion};
+use waypost_net::{ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
 use waypost_queue::schedule::Backoff;
 use waypost_resolve::{Dnssec, Own, ResolverOptions};
@@ -90,29 +90,10 @@ fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
     Ok(Alias { line: 0, key, targets: targets.iter().map(target).collect::<Result<_>>()? })
 }
 
-/// The certificates of all listeners.
-pub(crate) fn server_tls(config: &Config) -> Result<ServerTls> {
-    let options = ServerTlsOptions {
-        certificates: config
-            .tls
-            .pairs
-            .iter()
-            .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
-            .collect(),
-        version_min: if config.tls.only_1_3 { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
-        ..ServerTlsOptions::default()
-    };
-    if config.tls.pairs.is_empty() {
-        let names = [config.hostname.as_str().to_string(), "localhost".to_string()];
-        return Ok(ServerTls::from_self_signed(&config.data.join("tls"), &names, options)?);
-    }
-    Ok(ServerTls::new(options)?)
-}
-
 /// What a port allows.
-pub(crate) fn rules(config: &Config, listener: &Listener, tls: &ServerTls, judge: Arc<dyn Judge>) -> Rules {
+pub(crate) fn rules(config: &Config, listener: &Listener, tls: Option<ServerTls>, judge: Arc<dyn Judge>) -> Rules {
     let mut rules = Rules::new(Arc::new(policy(config, listener)), judge);
-    rules.tls = (listener.tls != TlsMode::None).then(|| tls.clone());
+    rules.tls = tls;
     rules.relay_networks =
         if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
     rules.relay_users = listener.relay_users;

@@ -27,6 +27,12 @@ impl Logins {
         Logins { users: ArcSwap::from_pointee(users) }
     }
 
+    /// Whether a reload from this file will go well.
+    pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+        PasswordFile::open(path)?;
+        Ok(())
+    }
+
     /// Reads the file again, or another one, and takes other domains. On an error everything stays as it was.
     pub(crate) fn reload(&self, path: &Path, own: &[Domain]) -> anyhow::Result<()> {
         let before = self.users.load();

@@ -12,6 +12,7 @@
 
 mod admin;
 mod assemble;
+mod certificates;
 mod cli;
 mod first_start;
 mod logins;

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use waypost_config::{Config, Mistakes};
 use waypost_deliver::Courier;
 use waypost_mailauth::{Verifier, VerifierOptions};
-use waypost_net::{ClientTls, ClientTlsOptions, ServerTls};
+use waypost_net::{ClientTls, ClientTlsOptions};
 use waypost_plugin::{Host as Plugins, Ports};
 use waypost_queue::Store;
 use waypost_resolve::Resolver;
@@ -20,9 +20,13 @@ use waypost_types::{Event, Judge, Observer};
 
 use crate::admin::{self, Admin};
 use crate::assemble::{self, Sockets};
+use crate::certificates::Certificates;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
+
+/// How often certificates on disk are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_secs(30);
 
 /// How often a resolver that does not validate is asked again.
 const DNSSEC_RETRY: Duration = Duration::from_secs(300);
@@ -35,7 +39,7 @@ pub(crate) struct Site {
     writer: Arc<Writer>,
     level: Level,
     store: Arc<RocksStore>,
-    tls: ArcSwap<ServerTls>,
+    certificates: ArcSwap<Certificates>,
     router: Arc<ArcSwap<Router>>,
     logins: Arc<Logins>,
     plugins: Plugins,
@@ -56,7 +60,7 @@ impl Site {
     ) -> Result<Site> {
         let observe = Arc::new(Observe::default());
         count_panics(observe.clone());
-        let tls = assemble::server_tls(&config)?;
+        let certificates = Certificates::open(&config)?;
         let router = Arc::new(ArcSwap::from_pointee(assemble::router(&config)?));
         let resolver = Resolver::new(assemble::resolver_options(&config)).map_err(|error| anyhow!("dns: {error}"))?;
         let store = Arc::new(
@@ -82,7 +86,7 @@ impl Site {
         let listeners = config.listeners.iter().zip(sockets.mail).map(|(listener, sockets)| Listener {
             name: listener.name.as_str().into(),
             sockets,
-            rules: rules(&config, listener, &tls, &plugins),
+            rules: rules(&config, listener, &certificates, &plugins),
         });
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
         let admin = start_admin(&config, sockets.admin, &store, &observe, &writer)?;
@@ -94,7 +98,7 @@ impl Site {
             writer,
             level,
             store,
-            tls: ArcSwap::from_pointee(tls),
+            certificates: ArcSwap::from_pointee(certificates),
             router,
             logins,
             plugins,
@@ -157,20 +161,22 @@ impl Site {
         let restart = config.needs_restart(&running);
         // Everything that can fail comes first; what follows cannot.
         let router = assemble::router(&config)?;
-        let tls = self.reload_tls(&config)?;
-        self.logins.reload(&config.users.file, &config.domains.own)?;
+        let certificates = self.certificates.load().renewed(&config)?;
+        Logins::check(&config.users.file)?;
         let plugins = self.plugins.clone();
         let (options, ports) =
             (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
         tokio::task::spawn_blocking(move || plugins.reload(options, ports))
             .await?
             .map_err(|errors| plugin_errors(&errors))?;
+        // Read well a moment ago.
+        self.logins.reload(&config.users.file, &config.domains.own)?;
         self.router.store(Arc::new(router));
-        self.tls.store(Arc::new(tls.clone()));
         for listener in &config.listeners {
             // A listener that is new or gone is among `restart`.
-            self.server.reload(&listener.name, rules(&config, listener, &tls, &self.plugins));
+            self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins));
         }
+        self.certificates.store(Arc::new(certificates));
         self.courier.forget_plans();
         self.courier.wake();
         let _ = self.level.reload(filter_of(config.log.level));
@@ -178,15 +184,20 @@ impl Site {
         Ok(restart)
     }
 
-    /// The same settings keep their session tickets and only read their files again; others begin anew.
-    fn reload_tls(&self, config: &Config) -> Result<ServerTls> {
-        let running = self.config();
-        let tls = self.tls.load();
-        if config.tls != running.tls || config.hostname != running.hostname {
-            return assemble::server_tls(config);
+    /// A certificate on disk has been renewed: new sessions get it, and nothing else is touched.
+    fn renew_certificates(&self) {
+        let config = self.config();
+        match self.certificates.load().renewed(&config) {
+            Ok(certificates) => {
+                for listener in &config.listeners {
+                    self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins));
+                }
+                self.certificates.store(Arc::new(certificates));
+                self.say("info", "certificates have changed on disk and were read again");
+            }
+            // Most likely half of a pair has been written; the next look will see the other half.
+            Err(error) => self.say("warn", &format!("certificates have changed on disk and cannot be used: {error:#}")),
         }
-        tls.reload()?;
-        Ok(ServerTls::clone(&tls))
     }
 
     /// Stops taking mail, lets sessions and deliveries end within the bound, makes the queue durable.
@@ -212,8 +223,10 @@ pub(crate) async fn serve(site: Site) -> Result<()> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
+    let mut look = tokio::time::interval(CERTIFICATES_LOOK);
     loop {
         tokio::select! {
+            _ = look.tick() => if site.certificates.load().are_stale() { site.renew_certificates() },
             _ = hangup.recv() => site.reload().await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -232,12 +245,12 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-fn rules(config: &Config, listener: &waypost_config::model::Listener, tls: &ServerTls, plugins: &Plugins) -> Rules {
+fn rules(config: &Config, listener: &waypost_config::model::Listener, tls: &Certificates, plugins: &Plugins) -> Rules {
     let judge: Arc<dyn Judge> = match &listener.plugins {
         Some(names) => Arc::new(plugins.select(names)),
         None => Arc::new(plugins.clone()),
     };
-    assemble::rules(config, listener, tls, judge)
+    assemble::rules(config, listener, tls.of(listener), judge)
 }
 
 fn server_options(config: &Config) -> Options {

@@ -19,7 +19,7 @@ pub use connect::connect;
 pub use listen::{BindError, ListenOptions, Listener, bind};
 pub use tls::{
     CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError,
-    TlsVersion,
+    TlsVersion, cipher_suites, self_signed,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};

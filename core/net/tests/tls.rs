@@ -341,6 +341,15 @@ fn foreign_client(
     certificate: Option<&Given>,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> tokio_rustls::TlsConnector {
+    foreign_client_naming(certificate, version, &[])
+}
+
+/// One that names protocols by ALPN.
+fn foreign_client_naming(
+    certificate: Option<&Given>,
+    version: &'static rustls::SupportedProtocolVersion,
+    alpn: &[&str],
+) -> tokio_rustls::TlsConnector {
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
     #[derive(Debug)]
@@ -383,7 +392,7 @@ fn foreign_client(
         .expect("a known version")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Any));
-    let config = match certificate {
+    let mut config = match certificate {
         None => builder.with_no_client_auth(),
         Some(given) => {
             let chain = CertificateDer::pem_file_iter(&given.files.chain).expect("readable");
@@ -392,6 +401,7 @@ fn foreign_client(
             builder.with_client_auth_cert(chain, key).expect("fitting")
         }
     };
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config).into()
 }
 
@@ -438,6 +448,57 @@ async fn the_lowest_version_is_kept_to() {
     assert_eq!((facts.version, facts.exporter.as_ref()), ("TLSv1.2", None));
     assert!(facts.cipher.starts_with("TLS_ECDHE_ECDSA_WITH_"), "{}", facts.cipher);
     assert!(accept(with(TlsVersion::V1_3)).await.is_err());
+}
+
+#[tokio::test]
+async fn only_the_suites_and_protocols_of_the_policy_are_agreed_to() {
+    let authority = Authority::new();
+    let with = |suites: &[&str], alpn: &[&str]| {
+        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        ServerTls::new(ServerTlsOptions {
+            certificates: vec![authority.give("mx.test", false).files],
+            cipher_suites: texts(suites),
+            alpn: texts(alpn),
+            ..ServerTlsOptions::default()
+        })
+    };
+    let accept = async |server: ServerTls, alpn: &[&str]| {
+        let (near, far) = duplex(64 * 1024);
+        let name = rustls_pki_types::ServerName::try_from("mx.test").expect("a name");
+        let connector = foreign_client_naming(None, &rustls::version::TLS13, alpn);
+        tokio::join!(server.accept(Box::new(far)), connector.connect(name, near)).0.map(|(_, facts)| facts)
+    };
+    let chacha = "TLS_CHACHA20_POLY1305_SHA256";
+    assert_eq!(accept(with(&[chacha], &[]).expect("usable"), &[]).await.expect("accepted").cipher, chacha);
+    let of_1_2 = with(&["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"], &[]).expect("usable");
+    assert!(accept(of_1_2, &[]).await.is_err(), "no suite in common");
+    assert!(
+        accept(with(&[], &["smtp"]).expect("usable"), &["h2", "http/1.1"]).await.is_err(),
+        "an HTTPS client sent here"
+    );
+    assert!(accept(with(&[], &["smtp"]).expect("usable"), &[]).await.is_ok(), "one that names none");
+    assert!(accept(with(&[], &[]).expect("usable"), &["h2"]).await.is_ok(), "not looked at");
+    let error = with(&["RC4"], &[]).expect_err("no such suite").to_string();
+    assert!(error.contains("RC4") && error.contains(chacha), "{error}");
+}
+
+#[tokio::test]
+async fn a_renewed_one_has_the_new_certificate_and_the_old_one_stays() {
+    let authority = Authority::new();
+    let old = authority.give("mx.test", false);
+    let server = server(&[&old]);
+    let new = authority.give("mx.test", false);
+    let renewed = server.renewed().expect("usable");
+    let shown = async |server: &ServerTls| {
+        let (near, far) = duplex(64 * 1024);
+        let name = rustls_pki_types::ServerName::try_from("mx.test").expect("a name");
+        let connect = foreign_client(None, &rustls::version::TLS13).connect(name, near);
+        let (_accepted, client) = tokio::join!(server.accept(Box::new(far)), connect);
+        client.expect("connected").get_ref().1.peer_certificates().expect("shown")[0].to_vec()
+    };
+    assert_eq!((shown(&server).await, shown(&renewed).await), (old.der, new.der));
+    fs::write(&old.files.key, "no key").expect("written");
+    assert!(renewed.renewed().is_err());
 }
 
 #[test]

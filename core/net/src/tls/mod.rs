@@ -15,7 +15,7 @@ pub mod files;
 pub mod server;
 
 pub use client::{ClientTls, ClientTlsOptions, is_certificate_error};
-pub use files::{CertificateFiles, TlsError};
+pub use files::{CertificateFiles, TlsError, self_signed};
 pub use server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::{CommonState, HandshakeKind, ProtocolVersion, SupportedProtocolVersion};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 use waypost_types::TlsFacts;
 
 /// The lowest version that a side agrees to.
@@ -61,6 +61,26 @@ fn provider(groups: [&'static dyn SupportedKxGroup; 4]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..default_provider() })
 }
 
+/// The cipher suites that there are, by IANA name, the preferred first.
+pub fn cipher_suites() -> Vec<String> {
+    SERVER_PROVIDER.cipher_suites.iter().map(suite_name).collect()
+}
+
+/// As [`SERVER_PROVIDER`] with these suites only, in the order they are named in; all of them if none is named.
+fn server_provider(suites: &[String]) -> Result<Arc<CryptoProvider>, TlsError> {
+    if suites.is_empty() {
+        return Ok(SERVER_PROVIDER.clone());
+    }
+    let find = |name: &String| {
+        let known = SERVER_PROVIDER.cipher_suites.iter().find(|suite| suite_name(suite) == *name);
+        known.copied().ok_or_else(|| {
+            TlsError::Settings(format!("there is no cipher suite {name}; there are {}", cipher_suites().join(", ")))
+        })
+    };
+    let cipher_suites = suites.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(CryptoProvider { cipher_suites, ..CryptoProvider::clone(&SERVER_PROVIDER) }))
+}
+
 /// What both sides say about a finished handshake.
 fn facts(connection: &CommonState, server_name: Option<String>, exporter: Option<Arc<[u8]>>) -> Arc<TlsFacts> {
     Arc::new(TlsFacts {
@@ -84,9 +104,10 @@ fn version_word(version: Option<ProtocolVersion>) -> &'static str {
 
 /// rustls calls TLS 1.3 suites `TLS13_…`; IANA calls them `TLS_…`.
 fn cipher_name(connection: &CommonState) -> String {
-    let Some(suite) = connection.negotiated_cipher_suite() else {
-        return "unknown".to_string();
-    };
+    connection.negotiated_cipher_suite().map_or_else(|| "unknown".to_string(), |suite| suite_name(&suite))
+}
+
+fn suite_name(suite: &SupportedCipherSuite) -> String {
     let name = format!("{:?}", suite.suite());
     match name.strip_prefix("TLS13_") {
         Some(rest) => format!("TLS_{rest}"),

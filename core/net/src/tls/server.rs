@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use waypost_types::TlsFacts;
 
 use super::files::{CertificateFiles, TlsError, load_pair, self_signed};
-use super::{EXPORTER_BYTES, EXPORTER_LABEL, SERVER_PROVIDER, TlsVersion, facts, fingerprint};
+use super::{EXPORTER_BYTES, EXPORTER_LABEL, SERVER_PROVIDER, TlsVersion, facts, fingerprint, server_provider};
 use crate::Stream;
 
 /// Whether clients are asked for a certificate. Any certificate whose key the client holds is taken; its fingerprint is in
@@ -37,12 +37,17 @@ pub enum ClientCertificates {
 }
 
 /// The TLS policy of one kind of door.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTlsOptions {
     /// At least one. A client that names no host, or none of ours, gets the first.
     pub certificates: Vec<CertificateFiles>,
     /// The lowest version.
     pub version_min: TlsVersion,
+    /// Cipher suites by their IANA names, see [`cipher_suites`](super::cipher_suites); all of them if empty.
+    pub cipher_suites: Vec<String>,
+    /// Protocols that clients may name by ALPN (RFC 7301), the preferred first. A client that names others only is refused, one that names none
+    /// is served. Empty: ALPN is not looked at.
+    pub alpn: Vec<String>,
     /// Whether sessions can be resumed. Some Microsoft senders drop the connection over TLS 1.3 tickets (golang #70232).
     pub tickets: bool,
     /// Whether clients are asked for certificates.
@@ -56,6 +61,8 @@ impl Default for ServerTlsOptions {
         ServerTlsOptions {
             certificates: Vec::new(),
             version_min: TlsVersion::V1_2,
+            cipher_suites: Vec::new(),
+            alpn: Vec::new(),
             tickets: true,
             client_certificates: ClientCertificates::None,
             handshake_timeout: Duration::from_secs(30),
@@ -112,6 +119,18 @@ impl ServerTls {
         Ok(())
     }
 
+    /// The same with the files as they are now, while this one stays as it is. Both honour each other's tickets.
+    pub fn renewed(&self) -> Result<ServerTls, TlsError> {
+        let Shared { options, ticketer, .. } = &*self.shared;
+        let config = ArcSwap::from_pointee(build(options, ticketer.clone())?);
+        Ok(ServerTls { shared: Arc::new(Shared { options: options.clone(), config, ticketer: ticketer.clone() }) })
+    }
+
+    /// What it was made from.
+    pub fn options(&self) -> &ServerTlsOptions {
+        &self.shared.options
+    }
+
     /// Negotiates TLS as a server.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
         let acceptor = TlsAcceptor::from(self.shared.config.load_full());
@@ -137,7 +156,7 @@ fn server_facts(connection: &ServerConnection) -> Arc<TlsFacts> {
 }
 
 fn build(options: &ServerTlsOptions, ticketer: Option<Arc<dyn ProducesTickets>>) -> Result<ServerConfig, TlsError> {
-    let provider = &*SERVER_PROVIDER;
+    let provider = &server_provider(&options.cipher_suites)?;
     let keys = options.certificates.iter().map(|files| load_pair(files, provider)).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
         return Err(TlsError::NoCertificate);
@@ -147,6 +166,7 @@ fn build(options: &ServerTlsOptions, ticketer: Option<Arc<dyn ProducesTickets>>)
         .map_err(|error| TlsError::Settings(error.to_string()))?
         .with_client_cert_verifier(client_verifier(options.client_certificates))
         .with_cert_resolver(Arc::new(BySni { keys }));
+    config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     match ticketer {
         Some(ticketer) => {
             config.ticketer = ticketer;

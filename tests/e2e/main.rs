@@ -3,5 +3,6 @@
 mod delivery;
 mod inbound;
 mod operation;
+mod queue;
 mod rubbish;
 mod submission;

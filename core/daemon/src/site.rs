@@ -18,7 +18,7 @@ use waypost_server::{Listener, Options, PasswordFile, Rules, Server, Services};
 use waypost_store_rocks::RocksStore;
 use waypost_types::{Event, Judge, Observer};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Desk};
 use crate::assemble::{self, Sockets};
 use crate::certificates::Certificates;
 use crate::logins::Logins;
@@ -89,7 +89,8 @@ impl Site {
             rules: rules(&config, listener, &certificates, &plugins),
         });
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
-        let admin = start_admin(&config, sockets.admin, &store, &observe, &writer)?;
+        let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
+        let admin = start_admin(&config, sockets.admin, desk, &observe, &writer)?;
         let config = ArcSwap::from_pointee(config);
         let site = Site {
             config,
@@ -302,13 +303,13 @@ fn start_courier(
 fn start_admin(
     config: &Config,
     sockets: Vec<std::net::TcpListener>,
-    store: &Arc<RocksStore>,
+    desk: Desk,
     observe: &Arc<Observe>,
     writer: &Arc<Writer>,
 ) -> Result<Vec<tokio::task::JoinHandle<()>>> {
     let token = std::fs::read_to_string(config.data.join("admin-token")).context("the admin token")?;
     let admin = Arc::new(Admin {
-        store: store.clone(),
+        desk,
         observe: observe.clone(),
         writer: writer.clone(),
         token: token.trim().to_string(),

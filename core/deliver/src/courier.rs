@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use waypost_queue::dsn::Reason;
 use waypost_queue::schedule::Feedback;
-use waypost_queue::{Claim, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
+use waypost_queue::{Claim, Delivery, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
 use waypost_resolve::{Hop, Plan};
-use waypost_route::NextHop;
-use waypost_types::{Enhanced, Event, Outcome, Reply, Security, Timestamp};
+use waypost_route::{NextHop, Transport};
+use waypost_types::{Enhanced, Event, Host, MessageId, Outcome, Reply, Security, Timestamp};
 
 use crate::chance::{self, Dice};
 use crate::desk::{Desk, Errand, Lane, Next, Parcel, Todo, Way};
@@ -20,7 +20,9 @@ use crate::notice;
 use crate::options::{Options, Services};
 use crate::plan::Plans;
 use crate::remote::{Broken, carrier};
-use crate::verdict::Taken;
+use crate::shaping::Action;
+use crate::suspended::{Scope, Suspensions};
+use crate::verdict::{Met, Taken};
 
 /// Mail going out. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ pub struct Glance {
     pub window: u32,
     /// Left alone until then.
     pub dead_until: Option<Instant>,
+    /// Time between two starts, where the destination has asked for less.
+    pub interval: Option<Duration>,
 }
 
 /// What all tasks share.
@@ -51,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) broken: Broken,
     pub(crate) memory: Memory,
     plans: Plans,
+    suspended: Suspensions,
     desk: Mutex<Desk>,
     count: Arc<Count>,
     /// Something may be due sooner than the claiming task thinks.
@@ -74,12 +79,13 @@ impl Courier {
     pub fn start(options: Options, services: Services) -> Courier {
         assert!(options.lease >= LEASE_MIN, "a claim must outlast the longest attempt: half an hour at least");
         let shared = Arc::new(Shared {
-            desk: Mutex::new(Desk::new(options.schedule, options.idle_connections_max)),
+            desk: Mutex::new(Desk::new(options.schedule, options.idle_connections_max, options.shaping.limits())),
             services,
             dice: Dice::default(),
             broken: Broken::default(),
             memory: Memory::new(options.loaded_mib_max),
             plans: Plans::default(),
+            suspended: Suspensions::default(),
             count: Arc::default(),
             wake: Notify::new(),
             draining: AtomicBool::new(false),
@@ -100,6 +106,48 @@ impl Courier {
         self.shared.plans.clear();
     }
 
+    /// Destinations that were found dead are tried again now: somebody knows that they are well.
+    pub fn probe_the_dead(&self) {
+        self.shared.with_desk(|desk| ((), desk.probe_the_dead(Instant::now())));
+    }
+
+    /// Sends nothing within `scope` for `span`. False: too much is suspended already.
+    pub fn suspend(&self, scope: Scope, span: Duration) -> bool {
+        self.shared.suspended.add(scope, Instant::now() + span)
+    }
+
+    /// Takes a suspension back. False: there was none. What it has put off is due when it would have ended, unless it is made due.
+    pub fn resume(&self, scope: &Scope) -> bool {
+        self.shared.suspended.remove(scope)
+    }
+
+    /// What is suspended, and until when.
+    pub fn suspended(&self) -> Vec<(Scope, Instant)> {
+        self.shared.suspended.list()
+    }
+
+    /// Gives up those pending recipients of an entry for which `which` holds, with the reports that their sender asked for. How many they
+    /// were; `Busy` while an attempt is under way.
+    pub async fn give_up(
+        &self,
+        id: MessageId,
+        which: impl Fn(&Delivery) -> bool,
+        words: &str,
+    ) -> Result<usize, StoreError> {
+        let shared = &self.shared;
+        let lease_end = Instant::now() + shared.options.lease;
+        let claim = shared.services.store.claim_one(id, chance::now(), shared.options.lease).await?;
+        let claim = claim.ok_or(StoreError::Missing)?;
+        let held = Held::new(claim, 1, lease_end, &shared.count);
+        let recipients = held.entry().recipients.iter().enumerate();
+        let chosen = recipients.filter(|(_, delivery)| delivery.is_pending() && which(delivery));
+        let bench = shared.bench(held.entry());
+        let news: Vec<News> = chosen.map(|(index, _)| bench.give_up(index as u32, words)).collect();
+        let count = news.len();
+        shared.hand_in(&held, news, "none");
+        Ok(count)
+    }
+
     /// Claims in hand: waiting, running or being settled.
     pub fn in_hand(&self) -> usize {
         self.shared.count.now()
@@ -108,18 +156,15 @@ impl Courier {
     /// The destinations that are remembered.
     pub fn glances(&self) -> Vec<Glance> {
         let glances = self.shared.desk().glances();
-        let named = |lane| match lane {
-            Lane::Mailboxes => "local".to_string(),
-            Lane::Provider(name) => name.to_string(),
-        };
         glances
             .into_iter()
             .map(|it| Glance {
-                destination: named(it.destination),
+                destination: it.destination.to_string(),
                 waiting: it.waiting,
                 running: it.running,
                 window: it.window,
                 dead_until: it.dead_until,
+                interval: it.interval,
             })
             .collect()
     }
@@ -226,13 +271,19 @@ impl Shared {
 
     /// Takes a claim: its pending recipients go their ways.
     fn take(self: &Arc<Self>, claim: Claim, lease_end: Instant) {
-        let groups = self.group(&claim.entry, chance::now());
-        if groups.is_empty() {
+        let (groups, late) = self.group(&claim.entry, chance::now());
+        if groups.is_empty() && late.is_empty() {
             return self.release(claim);
         }
         let groups = in_transactions(groups, self.options.recipients_max.max(1));
-        let held = Held::new(claim, groups.len(), lease_end, &self.count);
+        let held = Held::new(claim, groups.len() + usize::from(!late.is_empty()), lease_end, &self.count);
         let now = Instant::now();
+        if !late.is_empty() {
+            let bench = self.bench(held.entry());
+            let put_off =
+                |(index, until): &(u32, Instant)| bench.suspended(*index, until.saturating_duration_since(now));
+            self.hand_in(&held, late.iter().map(put_off).collect(), "none");
+        }
         let mut errands = Vec::with_capacity(groups.len());
         for (next_hop, recipients) in groups {
             match self.way(next_hop, now) {
@@ -244,21 +295,40 @@ impl Shared {
         self.put(errands);
     }
 
-    /// Who is due, by next hop.
-    fn group(&self, entry: &Entry, now: Timestamp) -> Vec<(NextHop, Vec<u32>)> {
+    /// Who is due, by next hop; and who would be, but is suspended.
+    fn group(&self, entry: &Entry, now: Timestamp) -> (Vec<(NextHop, Vec<u32>)>, Vec<(u32, Instant)>) {
         let due = |delivery: &waypost_queue::Delivery| delivery.is_pending() && delivery.due <= now;
         if entry.held.is_some() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
-        let route = |at: usize| (self.services.route)(&entry.recipients[at].recipient.address);
-        if let [only] = entry.recipients.as_slice() {
-            return if due(only) { vec![(route(0), vec![0])] } else { Vec::new() };
+        let mut all: Vec<u32> = (0..entry.recipients.len() as u32).collect();
+        all.retain(|at| due(&entry.recipients[*at as usize]));
+        let late = self.suspended.cut(entry, &mut all);
+        let route = |at: u32| self.route(entry, at as usize);
+        if let [only] = all.as_slice() {
+            return (vec![(route(*only), all)], late);
         }
         let mut groups: HashMap<NextHop, Vec<u32>, ahash::RandomState> = HashMap::default();
-        for at in (0..entry.recipients.len()).filter(|at| due(&entry.recipients[*at])) {
-            groups.entry(route(at)).or_default().push(at as u32);
+        for at in all {
+            groups.entry(route(at)).or_default().push(at);
         }
-        groups.into_iter().collect()
+        (groups.into_iter().collect(), late)
+    }
+
+    /// Where a recipient leads: by the tables, or the way that an operator has chosen for the entry.
+    fn route(&self, entry: &Entry, at: usize) -> NextHop {
+        let address = &entry.recipients[at].recipient.address;
+        let Some(text) = &entry.route else { return (self.services.route)(address) };
+        match (text.parse(), address.host()) {
+            (Ok(Transport::To(next_hop)), _) => next_hop,
+            (Ok(Transport::Mx), Host::Name(domain)) => NextHop::Mx(domain.clone()),
+            (Ok(Transport::Mx), Host::Literal(address)) => {
+                NextHop::Literal(*address, waypost_route::transport::SMTP_PORT)
+            }
+            (Err(error), _) => {
+                NextHop::Fail(format!("4.3.5 the way chosen for this message cannot be read: {error}").into())
+            }
+        }
     }
 
     /// How a next hop is reached, as far as that is known without asking; the next hop itself otherwise.
@@ -282,8 +352,9 @@ impl Shared {
     /// Asks the planner, then goes on.
     async fn ask(self: Arc<Self>, held: Arc<Held>, recipients: Vec<u32>, next_hop: NextHop) {
         match self.services.planner.plan(&next_hop).await {
-            Ok(plan) => {
+            Ok(mut plan) => {
                 assert!(!plan.hops.is_empty(), "a plan has hosts");
+                self.options.shaping.apply(&mut plan);
                 let plan = Arc::new(plan);
                 self.plans.keep(next_hop, plan.clone(), Instant::now());
                 self.put([Errand { held, recipients, way: Way::Smtp(plan) }]);
@@ -301,13 +372,36 @@ impl Shared {
 
     fn fail(self: &Arc<Self>, held: &Arc<Held>, recipients: &[u32], reply: &Reply, target: &str) {
         let bench = self.bench(held.entry());
-        let judge = |index: &u32| bench.judge(*index, reply.clone(), Taken::Relayed, target, false);
+        let met = Met { target, security: "" };
+        let judge = |index: &u32| bench.judge(*index, reply.clone(), Taken::Relayed, met, false);
         let news = recipients.iter().map(judge).collect();
         self.hand_in(held, news, "none");
     }
 
     fn put(self: &Arc<Self>, errands: impl IntoIterator<Item = Errand>) {
+        let errands = errands.into_iter().filter_map(|errand| self.unless_suspended(errand));
         self.with_desk(|desk| ((), desk.put(Instant::now(), errands)));
+    }
+
+    /// The errand, unless its hosts are suspended: then it is put off.
+    fn unless_suspended(self: &Arc<Self>, errand: Errand) -> Option<Errand> {
+        let (Way::Smtp(plan) | Way::Lmtp(plan)) = &errand.way else { return Some(errand) };
+        let Some(until) = plan.hops.iter().filter_map(|hop| self.suspended.host(&hop.host)).max() else {
+            return Some(errand);
+        };
+        let bench = self.bench(errand.held.entry());
+        let pause = until.saturating_duration_since(Instant::now());
+        let news = errand.recipients.iter().map(|index| bench.suspended(*index, pause)).collect();
+        self.hand_in(&errand.held, news, "none");
+        None
+    }
+
+    /// What replies of a destination ask for.
+    pub(crate) fn heed(self: &Arc<Self>, lane: &Lane, actions: &[Action]) {
+        if !actions.is_empty() {
+            self.complain(&format!("{lane}: its replies ask for {actions:?}"));
+            self.with_desk(|desk| ((), desk.heed(Instant::now(), lane, actions)));
+        }
     }
 
     /// A transaction is over.

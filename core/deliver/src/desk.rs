@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use waypost_queue::Schedule;
-use waypost_queue::schedule::{Feedback, Flow, Job, Options, Returned};
+use waypost_queue::schedule::{Feedback, Flow, Job, Limits, Options, Returned};
 use waypost_resolve::Plan;
 
 use crate::held::Held;
+use crate::shaping::Action;
 
 /// What shares a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,15 @@ pub(crate) enum Lane {
     Mailboxes,
     /// A group of hosts.
     Provider(Arc<str>),
+}
+
+impl std::fmt::Display for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Lane::Mailboxes => "local",
+            Lane::Provider(name) => name,
+        })
+    }
 }
 
 /// How a group of recipients is reached.
@@ -105,9 +115,12 @@ pub(crate) enum Next {
 }
 
 impl Desk {
-    pub(crate) fn new(options: Options, asleep_max: usize) -> Desk {
+    pub(crate) fn new(options: Options, asleep_max: usize, limits: impl Iterator<Item = (Arc<str>, Limits)>) -> Desk {
         let sleepers = HashMap::default();
-        Desk { schedule: Schedule::new(options), sleepers, asleep: 0, asleep_max, next_id: 0, closed: false }
+        let mut schedule = Schedule::new(options);
+        let now = Instant::now();
+        limits.for_each(|(name, limits)| schedule.set_limits(now, &Lane::Provider(name), Some(limits)));
+        Desk { schedule, sleepers, asleep: 0, asleep_max, next_id: 0, closed: false }
     }
 
     /// Errands come in.
@@ -140,6 +153,26 @@ impl Desk {
             Some(sender) => (Next::Sleep(self.sleep(lane, sender.clone())), todo),
             None => (Next::Quit, todo),
         }
+    }
+
+    /// What replies of a destination ask for.
+    pub(crate) fn heed(&mut self, now: Instant, lane: &Lane, actions: &[Action]) -> Todo {
+        for action in actions {
+            match action {
+                Action::Slow(hold) => self.schedule.slow(now, lane, *hold),
+                Action::Suspend(span) => self.schedule.suspend(now, lane, now + *span),
+                Action::Connections(max, span) => self.schedule.cap(now, lane, *max, now + *span),
+                // These are the carrier's business.
+                Action::Bounce | Action::FewerMessages => {}
+            }
+        }
+        self.tick(now)
+    }
+
+    /// Every dead destination gets its probe now.
+    pub(crate) fn probe_the_dead(&mut self, now: Instant) -> Todo {
+        self.schedule.probe_the_dead(now);
+        self.tick(now)
     }
 
     /// Time has passed.

@@ -11,6 +11,8 @@
 //! | [`plan`] | [`Planner`]: from a next hop to hosts, kept for a moment |
 //! | `remote` | one task per connection: it carries errand after errand to the same provider |
 //! | [`local`] | Maildir |
+//! | [`shaping`] | what each large receiver wants: connections, rates, and what its replies mean |
+//! | [`suspended`] | what an operator has suspended |
 //! | `verdict` | what a reply means for a recipient, and when to try again |
 //! | `notice` | who is told what became of the mail |
 //!
@@ -27,6 +29,8 @@ mod notice;
 pub mod options;
 pub mod plan;
 mod remote;
+pub mod shaping;
+pub mod suspended;
 mod verdict;
 
 pub use courier::Courier;

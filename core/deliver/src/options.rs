@@ -14,6 +14,7 @@ use waypost_route::NextHop;
 use waypost_types::{Address, Domain, Observer};
 
 use crate::plan::Planner;
+use crate::shaping::Shaping;
 
 /// User and password for a host that wants a login.
 pub type Credentials = (Arc<str>, Arc<str>);
@@ -51,6 +52,8 @@ pub struct Options {
     pub source_v4: Option<IpAddr>,
     /// Source address for IPv6 peers.
     pub source_v6: Option<IpAddr>,
+    /// How large receivers want their mail.
+    pub shaping: Shaping,
     /// Logins by host name, as [`waypost_resolve::Hop::host`] has it.
     pub credentials: HashMap<String, Credentials>,
     /// Who reports to senders, and when a delay is reported.
@@ -80,6 +83,7 @@ impl Options {
             idle_connections_max: 200,
             source_v4: None,
             source_v6: None,
+            shaping: Shaping::default(),
             credentials: HashMap::new(),
             reporter: Reporter::new(host),
             drain_max: Duration::from_secs(30),

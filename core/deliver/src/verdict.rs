@@ -17,6 +17,13 @@ pub(crate) enum Taken {
     Relayed,
 }
 
+/// Who answered, and how the way there was secured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met<'a> {
+    pub(crate) target: &'a str,
+    pub(crate) security: &'a str,
+}
+
 /// What every judgement of one errand has in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bench<'a> {
@@ -28,10 +35,11 @@ pub(crate) struct Bench<'a> {
 
 impl Bench<'_> {
     /// An attempt for the recipient ended with `reply`.
-    pub(crate) fn judge(&self, index: u32, reply: Reply, taken: Taken, target: &str, dsn_passed: bool) -> News {
+    pub(crate) fn judge(&self, index: u32, reply: Reply, taken: Taken, met: Met<'_>, dsn_passed: bool) -> News {
         let delivery = &self.entry.recipients[index as usize];
         let reply = brief(reply);
-        let attempt = Attempt { at: self.now, target: target.into(), reply: reply.clone() };
+        let (target, security) = (met.target.into(), met.security.into());
+        let attempt = Attempt { at: self.now, target, security, reply: reply.clone() };
         let next = self.backoff.next(self.now, self.entry.expires, delivery.attempts.saturating_add(1), self.random);
         let (outcome, due) = match reply.code / 100 {
             2 if taken == Taken::Delivered => (Outcome::Delivered(reply), self.now),
@@ -47,10 +55,27 @@ impl Bench<'_> {
     pub(crate) fn pass_over(&self, index: u32, pause: Duration) -> News {
         let last = self.entry.recipients[index as usize].last.as_ref();
         let reply = last.filter(|last| last.reply.is_transient()).map_or_else(not_answering, |last| last.reply.clone());
+        self.put_off(index, pause, reply)
+    }
+
+    /// An operator has suspended the destination.
+    pub(crate) fn suspended(&self, index: u32, pause: Duration) -> News {
+        let reply = Reply::new(451, Enhanced(4, 3, 2), "mail for this destination is suspended by the postmaster");
+        self.put_off(index, pause, reply)
+    }
+
+    fn put_off(&self, index: u32, pause: Duration, reply: Reply) -> News {
         let due = self.now.after(pause + jitter(pause, self.backoff.jitter_percent, self.random));
         let next = (self.now < self.entry.expires).then(|| due.min(self.entry.expires));
         let (outcome, due) = self.delay(reply, next);
         News { settled: Settled { index, outcome, attempt: None, due, delay_reported: false }, dsn_passed: false }
+    }
+
+    /// An operator gives the recipient up. Does not count as an attempt.
+    pub(crate) fn give_up(&self, index: u32, words: &str) -> News {
+        let outcome = Outcome::Failed(Reply::new(550, Enhanced(5, 7, 0), words.to_string()));
+        let settled = Settled { index, outcome, attempt: None, due: self.now, delay_reported: false };
+        News { settled, dsn_passed: false }
     }
 
     fn delay(&self, reply: Reply, next: Option<Timestamp>) -> (Outcome, Timestamp) {
@@ -102,12 +127,15 @@ mod tests {
             recipients: vec![Delivery::new(Recipient::new("a@b.test".parse().unwrap()), accepted)],
             size: 1,
             held: None,
+            route: None,
         }
     }
 
+    const MET: Met<'static> = Met { target: "t", security: "plaintext" };
+
     fn judge(entry: &Entry, now: Timestamp, code: u16) -> Settled {
         let bench = Bench { entry, backoff: &Backoff::default(), now, random: 0 };
-        bench.judge(0, Reply::plain(code, "x"), Taken::Relayed, "t", false).settled
+        bench.judge(0, Reply::plain(code, "x"), Taken::Relayed, MET, false).settled
     }
 
     #[test]
@@ -144,7 +172,7 @@ mod tests {
     fn a_wordy_reply_is_cut() {
         let entry = entry();
         let bench = Bench { entry: &entry, backoff: &Backoff::default(), now: entry.accepted, random: 0 };
-        let settled = bench.judge(0, Reply::plain(550, "é".repeat(5000)), Taken::Relayed, "t", false).settled;
+        let settled = bench.judge(0, Reply::plain(550, "é".repeat(5000)), Taken::Relayed, MET, false).settled;
         assert_eq!(settled.outcome.reply().unwrap().text.len(), REPLY_TEXT_MAX);
     }
 

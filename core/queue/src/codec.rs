@@ -17,10 +17,14 @@ use waypost_types::{
     SessionId, Timestamp, Transport,
 };
 
+use crate::entry::EARLIER_MAX;
 use crate::{Attempt, Delivery, Entry, Kind, Origin, State};
 
 /// The version that [`encode`] writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// The oldest version that is still read. 1 had no earlier attempts, no word on their security, and no route of an entry's own.
+const VERSION_MIN: u8 = 1;
 
 /// Version octet and checksum.
 const FRAME_BYTES: usize = 5;
@@ -69,13 +73,14 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
         return Err(DecodeError::Short);
     }
     let (content, sum) = bytes.split_at(bytes.len() - 4);
-    if content[0] != VERSION {
-        return Err(DecodeError::Version(content[0]));
+    let version = content[0];
+    if !(VERSION_MIN..=VERSION).contains(&version) {
+        return Err(DecodeError::Version(version));
     }
     if crc32fast::hash(content).to_le_bytes() != sum {
         return Err(DecodeError::Checksum);
     }
-    let mut reader = Reader { rest: &content[1..] };
+    let mut reader = Reader { rest: &content[1..], version };
     let entry = reader.entry()?;
     if reader.rest.is_empty() { Ok(entry) } else { Err(DecodeError::Field("end")) }
 }
@@ -123,6 +128,7 @@ impl Writer<'_> {
         self.parameters(&entry.parameters);
         self.number(entry.size);
         self.maybe(entry.held.as_deref(), Self::text);
+        self.maybe(entry.route.as_deref(), Self::text);
         self.number(entry.recipients.len() as u64);
         entry.recipients.iter().for_each(|delivery| self.delivery(delivery));
     }
@@ -201,11 +207,16 @@ impl Writer<'_> {
         self.number(delivery.attempts.into());
         self.number(delivery.due.0);
         self.state(&delivery.state);
-        self.maybe(delivery.last.as_ref(), |w, attempt| {
-            w.number(attempt.at.0);
-            w.text(&attempt.target);
-            w.reply(&attempt.reply);
-        });
+        self.maybe(delivery.last.as_ref(), Self::attempt);
+        self.number(delivery.earlier.len() as u64);
+        delivery.earlier.iter().for_each(|attempt| self.attempt(attempt));
+    }
+
+    fn attempt(&mut self, attempt: &Attempt) {
+        self.number(attempt.at.0);
+        self.text(&attempt.target);
+        self.text(&attempt.security);
+        self.reply(&attempt.reply);
     }
 
     fn state(&mut self, state: &State) {
@@ -236,6 +247,7 @@ impl Writer<'_> {
 
 struct Reader<'a> {
     rest: &'a [u8],
+    version: u8,
 }
 
 type Field<T> = Result<T, DecodeError>;
@@ -309,8 +321,9 @@ impl<'a> Reader<'a> {
         let parameters = self.parameters()?;
         let size = self.number()?;
         let held = self.maybe(Self::boxed)?;
+        let route = if self.version > 1 { self.maybe(Self::boxed)? } else { None };
         let recipients = self.recipients()?;
-        Ok(Entry { id, kind, accepted, expires, origin, sender, parameters, recipients, size, held })
+        Ok(Entry { id, kind, accepted, expires, origin, sender, parameters, recipients, size, held, route })
     }
 
     fn recipients(&mut self) -> Field<Vec<Delivery>> {
@@ -400,12 +413,23 @@ impl<'a> Reader<'a> {
             due: self.time()?,
             state: self.state()?,
             last: self.maybe(Self::attempt)?,
+            earlier: if self.version > 1 { self.earlier()? } else { Vec::new() },
             delay_reported: flags & 1 << 4 != 0,
         })
     }
 
     fn attempt(&mut self) -> Field<Attempt> {
-        Ok(Attempt { at: self.time()?, target: self.boxed()?, reply: self.reply()? })
+        let (at, target) = (self.time()?, self.boxed()?);
+        let security = if self.version > 1 { self.boxed()? } else { Box::default() };
+        Ok(Attempt { at, target, security, reply: self.reply()? })
+    }
+
+    fn earlier(&mut self) -> Field<Vec<Attempt>> {
+        let count = self.small::<usize>("earlier attempts")?;
+        if count > EARLIER_MAX {
+            return Err(DecodeError::Field("earlier attempts"));
+        }
+        (0..count).map(|_| self.attempt()).collect()
     }
 
     fn state(&mut self) -> Field<State> {
@@ -472,11 +496,15 @@ mod tests {
     }
 
     fn delivery() -> impl Strategy<Value = Delivery> {
-        let attempt = (any::<u64>(), boxed(), reply()).prop_map(|(at, target, reply)| Attempt {
-            at: Timestamp(at),
-            target,
-            reply,
-        });
+        let attempt = || {
+            (any::<u64>(), boxed(), boxed(), reply()).prop_map(|(at, target, security, reply)| Attempt {
+                at: Timestamp(at),
+                target,
+                security,
+                reply,
+            })
+        };
+        let attempts = (proptest::option::of(attempt()), proptest::collection::vec(attempt(), 0..=EARLIER_MAX));
         let recipient =
             (address(), proptest::option::of(boxed()), any::<[bool; 4]>()).prop_map(|(address, original, n)| {
                 Recipient {
@@ -485,13 +513,14 @@ mod tests {
                     notify: Notify { given: n[0], success: n[1], failure: n[2], delay: n[3] },
                 }
             });
-        (recipient, state(), any::<u32>(), any::<u64>(), proptest::option::of(attempt), any::<bool>()).prop_map(
-            |(recipient, state, attempts, due, last, delay_reported)| Delivery {
+        (recipient, state(), any::<u32>(), any::<u64>(), attempts, any::<bool>()).prop_map(
+            |(recipient, state, attempts, due, (last, earlier), delay_reported)| Delivery {
                 recipient,
                 state,
                 attempts,
                 due: Timestamp(due),
                 last,
+                earlier,
                 delay_reported,
             },
         )
@@ -541,9 +570,9 @@ mod tests {
         let recipients = proptest::collection::vec(delivery(), 0..5);
         let sender = proptest::option::of(address());
         let id = (any::<u64>(), any::<u64>()).prop_map(|(now, entropy)| MessageId::new(Timestamp(now), entropy));
-        let rest = (any::<u64>(), proptest::option::of(boxed()));
+        let rest = (any::<u64>(), proptest::option::of(boxed()), proptest::option::of(boxed()));
         (id, kind, any::<[u64; 2]>(), origin(), sender, parameters(), recipients, rest).prop_map(
-            |(id, kind, times, origin, sender, parameters, recipients, (size, held))| Entry {
+            |(id, kind, times, origin, sender, parameters, recipients, (size, held, route))| Entry {
                 id,
                 kind,
                 accepted: Timestamp(times[0]),
@@ -554,6 +583,7 @@ mod tests {
                 recipients,
                 size,
                 held,
+                route,
             },
         )
     }
@@ -604,6 +634,32 @@ mod tests {
             }
         }
     }
+
+    /// What an earlier program wrote is read for years: these octets are version 1's, and do not change.
+    #[test]
+    fn entries_of_version_1_are_read() {
+        let bytes = from_hex(VERSION_1);
+        let (mut expected, _) = crate::conformance::mail(1, &["u@b.example"]);
+        expected.recipients[0].last = Some(Attempt {
+            at: crate::conformance::NOW,
+            target: "mx.b.example".into(),
+            security: "".into(),
+            reply: crate::conformance::later(),
+        });
+        expected.recipients[0].attempts = 3;
+        assert_eq!(decode(&bytes), Ok(expected));
+    }
+
+    fn from_hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(pair).collect()
+    }
+
+    const VERSION_1: &str = "\
+        01001a20c23c301779b97f4a7c150081868fe1a034819e8eafa23400010104c00002010e636c69656e742e6578616d706c65 \
+        000105616c69636509612e6578616d706c65000000000000006f00010c017509622e6578616d706c65000381868fe1a03400 \
+        0180868fe1a0340c6d782e622e6578616d706c65c303010407010a677265796c6973746564e9daa0fd";
 
     #[test]
     fn a_later_version_is_named() {

@@ -47,6 +47,8 @@ macro_rules! conformance_tests {
             a_fenced_settlement_changes_nothing
             held_is_never_due
             an_operator_changes_what_is_not_claimed
+            one_is_claimed_by_its_id
+            an_operator_gives_up_and_sends_elsewhere
             lists_are_in_order_and_bounded
             long_messages_come_in_chunks
             too_large_is_refused
@@ -98,6 +100,7 @@ pub fn mail(n: u64, recipients: &[&str]) -> (Entry, Message) {
         recipients: recipients.iter().map(|r| Delivery::new(Recipient::new(address(r)), accepted)).collect(),
         size: message.len() as u64,
         held: None,
+        route: None,
     };
     (entry, message)
 }
@@ -115,7 +118,7 @@ pub fn later() -> Reply {
 /// News of one recipient, after an attempt.
 pub fn news(index: u32, outcome: Outcome, due: Timestamp) -> Settled {
     let reply = outcome.reply().cloned().unwrap_or_else(ok);
-    let attempt = Attempt { at: NOW, target: "mx.b.example".into(), reply };
+    let attempt = Attempt { at: NOW, target: "mx.b.example".into(), security: "".into(), reply };
     Settled { index, outcome, attempt: Some(attempt), due, delay_reported: false }
 }
 
@@ -424,6 +427,39 @@ pub async fn an_operator_changes_what_is_not_claimed(h: &mut impl Harness) {
     assert_eq!(store.read(id, 0).await, Err(StoreError::Missing));
     assert_eq!(ids(&*store, at(10), 10).await, []);
     assert_eq!(store.change(id, Change::Release).await, Err(StoreError::Missing));
+    clean(&*store).await;
+}
+
+/// One entry by its id, before its time; `Busy` while somebody has it, and nothing for an id that is not there.
+pub async fn one_is_claimed_by_its_id(h: &mut impl Harness) {
+    let store = h.open().await;
+    let (entry, message) = mail(1, &["u@b.example"]);
+    let id = entry.id;
+    let claim = store.accept(entry, message).await.unwrap();
+    assert_eq!(store.claim_one(id, at(2), LEASE).await.unwrap_err(), StoreError::Busy);
+    store.settle(&claim, delayed(at(3600))).await.unwrap();
+    store.change(id, Change::Hold("looked at".into())).await.unwrap();
+    let claim = store.claim_one(id, at(2), LEASE).await.unwrap().expect("it is there");
+    assert_eq!((claim.entry.id, claim.entry.recipients[0].attempts), (id, 1));
+    assert_eq!(store.change(id, Change::Release).await, Err(StoreError::Busy));
+    assert_eq!(ids(&*store, at(7200), 10).await, [], "held, and claimed");
+    let claim = store.claim_one(id, at(100), LEASE).await.unwrap().expect("the lease is over");
+    store.settle(&claim, all_relayed(&claim)).await.unwrap();
+    assert!(store.claim_one(id, at(101), LEASE).await.unwrap().is_none());
+    clean(&*store).await;
+}
+
+/// `Expire` makes it due with an end, `Reroute` stays with the entry.
+pub async fn an_operator_gives_up_and_sends_elsewhere(h: &mut impl Harness) {
+    let store = h.open().await;
+    let (entry, message) = mail(1, &["u@b.example"]);
+    let id = entry.id;
+    let claim = store.accept(entry, message).await.unwrap();
+    store.settle(&claim, delayed(at(3600))).await.unwrap();
+    store.change(id, Change::Reroute(Some("smtp:[192.0.2.9]:25".into()))).await.unwrap();
+    store.change(id, Change::Expire(at(10))).await.unwrap();
+    let claim = store.claim(at(10), LEASE, 10).await.unwrap().remove(0);
+    assert_eq!((claim.entry.expires, claim.entry.route.as_deref()), (at(10), Some("smtp:[192.0.2.9]:25")));
     clean(&*store).await;
 }
 

@@ -175,6 +175,7 @@ impl Page<'_> {
             recipients: vec![Delivery::new(recipient, now)],
             size,
             held: None,
+            route: None,
         };
         entry.parameters.smtputf8 = self.global;
         entry.parameters.require_tls = self.entry.parameters.require_tls;
@@ -435,8 +436,12 @@ mod tests {
         entry.parameters.envelope_id = Some("job 7".into());
         entry.recipients[0].recipient.original = Some("rfc822;list@c.example".into());
         let mut outcome = news(0, Outcome::Failed(no_such_user()), NOW);
-        outcome.attempt =
-            Some(Attempt { at: NOW, target: "mx1.b.example[192.0.2.9]:25".into(), reply: no_such_user() });
+        outcome.attempt = Some(Attempt {
+            at: NOW,
+            target: "mx1.b.example[192.0.2.9]:25".into(),
+            security: "".into(),
+            reply: no_such_user(),
+        });
         let (report, text) = made(&entry, Reason::Failure, vec![outcome], &message);
         for line in [
             "From: Mail Delivery System <MAILER-DAEMON@mx.example>",

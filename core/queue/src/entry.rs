@@ -48,9 +48,14 @@ pub struct Attempt {
     pub at: Timestamp,
     /// Host, address or mailbox.
     pub target: Box<str>,
+    /// How the way there was secured, as the log says it: `TLSv1.3 opportunistic`, `local`; empty if it never came to that.
+    pub security: Box<str>,
     /// What was answered.
     pub reply: Reply,
 }
+
+/// Attempts kept beside the last one. What is in between says the same again and again, and would make an old entry long.
+pub const EARLIER_MAX: usize = 8;
 
 /// One recipient of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +70,8 @@ pub struct Delivery {
     pub due: Timestamp,
     /// The last attempt.
     pub last: Option<Attempt>,
+    /// Those before it, oldest first: the first one and the latest, [`EARLIER_MAX`] in all.
+    pub earlier: Vec<Attempt>,
     /// A delay report was sent.
     pub delay_reported: bool,
 }
@@ -72,7 +79,15 @@ pub struct Delivery {
 impl Delivery {
     /// A recipient that has not been tried, due at `due`.
     pub fn new(recipient: Recipient, due: Timestamp) -> Delivery {
-        Delivery { recipient, state: State::Pending, attempts: 0, due, last: None, delay_reported: false }
+        Delivery {
+            recipient,
+            state: State::Pending,
+            attempts: 0,
+            due,
+            last: None,
+            earlier: Vec::new(),
+            delay_reported: false,
+        }
     }
 
     /// Whether it still has to be delivered.
@@ -104,6 +119,8 @@ pub struct Entry {
     pub size: u64,
     /// Why an operator or a plugin holds it; a held entry is never due.
     pub held: Option<Box<str>>,
+    /// The way that an operator has sent it instead of the one that the tables name, as a transport's text.
+    pub route: Option<Box<str>>,
 }
 
 impl Entry {
@@ -143,6 +160,11 @@ impl Entry {
             Change::Due(due) => {
                 entry.recipients.iter_mut().filter(|d| d.is_pending()).for_each(|d| d.due = *due);
             }
+            Change::Expire(now) => {
+                entry.expires = entry.expires.min(*now);
+                entry.recipients.iter_mut().filter(|d| d.is_pending()).for_each(|d| d.due = d.due.min(*now));
+            }
+            Change::Reroute(route) => entry.route = route.clone(),
             Change::Remove => return None,
         }
         Some(entry)
@@ -154,7 +176,10 @@ impl Delivery {
         assert!(self.is_pending(), "recipient {} settled twice", self.recipient.address);
         if let Some(attempt) = &news.attempt {
             self.attempts = self.attempts.saturating_add(1);
-            self.last = Some(attempt.clone());
+            self.earlier.extend(self.last.replace(attempt.clone()));
+            if self.earlier.len() > EARLIER_MAX {
+                self.earlier.remove(1);
+            }
         }
         self.delay_reported |= news.delay_reported;
         if news.outcome.is_final() {

@@ -167,6 +167,14 @@ impl Inner {
             .collect()
     }
 
+    fn claim_one(&mut self, id: MessageId, now: Timestamp, lease: Duration) -> Result<Option<Claim>, StoreError> {
+        if self.claims.get(&id).is_some_and(|lease| lease.end > now) {
+            return Err(StoreError::Busy);
+        }
+        let Some(entry) = self.get(id)? else { return Ok(None) };
+        Ok(Some(Claim { entry: Arc::new(entry), message: None, token: self.take(id, now.after(lease)) }))
+    }
+
     fn next_due(&self) -> Option<Timestamp> {
         let mut unclaimed = self.due.iter().filter(|(_, id)| !self.claims.contains_key(id));
         let ends = self.claims.values().map(|lease| lease.end).min();
@@ -264,6 +272,10 @@ impl Store for MemoryStore {
 
     fn claim(&self, now: Timestamp, lease: Duration, count_max: u32) -> Task<'_, Vec<Claim>> {
         task(self.lock().claim(now, lease, count_max))
+    }
+
+    fn claim_one(&self, id: MessageId, now: Timestamp, lease: Duration) -> Task<'_, Option<Claim>> {
+        task(self.lock().claim_one(id, now, lease))
     }
 
     fn next_due(&self) -> Task<'_, Option<Timestamp>> {

@@ -116,6 +116,10 @@ pub enum Change {
     Release,
     /// Make every pending recipient due at this time.
     Due(Timestamp),
+    /// Give it up: it is tried once more at this time, and whoever does not take it then has failed, with a report.
+    Expire(Timestamp),
+    /// Send it this way, a transport's text, from the next attempt on; `None`: as the tables say.
+    Reroute(Option<Box<str>>),
     /// Remove the entry without any report.
     Remove,
 }
@@ -154,6 +158,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Claims up to `count_max` entries that are due at `now` and unclaimed, earliest first. The claims end at `now + lease`.
     fn claim(&self, now: Timestamp, lease: Duration, count_max: u32) -> Task<'_, Vec<Claim>>;
+
+    /// Claims this entry, due or not, held or not; `None` if there is none. `Busy` while somebody else has it.
+    fn claim_one(&self, id: MessageId, now: Timestamp, lease: Duration) -> Task<'_, Option<Claim>>;
 
     /// When the earliest unclaimed entry is due; `None` if there is none (held ones never are). May be earlier than the truth,
     /// never later; [`Store::claim`] makes it true again.

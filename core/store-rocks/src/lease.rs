@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// Ends leases. A settlement on its way to the disk keeps its claim until it is there.
-    fn sweep(&mut self, now: Timestamp) {
+    pub(crate) fn sweep(&mut self, now: Timestamp) {
         if self.lease_min > now || self.frozen {
             return;
         }

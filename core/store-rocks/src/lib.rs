@@ -313,6 +313,10 @@ impl Store for RocksStore {
         self.blocking(move |shared| scan::claim(shared, now, lease, count_max as usize))
     }
 
+    fn claim_one(&self, id: MessageId, now: Timestamp, lease: Duration) -> Task<'_, Option<Claim>> {
+        self.blocking(move |shared| scan::claim_one(shared, id, now, lease))
+    }
+
     fn next_due(&self) -> Task<'_, Option<Timestamp>> {
         Box::pin(std::future::ready(Ok(self.shared.table().next_due())))
     }

@@ -72,6 +72,37 @@ fn take(shared: &Arc<Shared>, due: Timestamp, id: MessageId, now: Timestamp, lea
     }
 }
 
+/// `Store::claim_one`.
+pub(crate) fn claim_one(
+    shared: &Arc<Shared>,
+    id: MessageId,
+    now: Timestamp,
+    lease: Duration,
+) -> Result<Option<Claim>, StoreError> {
+    let reserved = {
+        let mut table = shared.table();
+        table.sweep(now);
+        table.reserve(id, None)
+    };
+    reserved.ok_or(StoreError::Busy)?;
+    match shared.read_entry(id) {
+        Ok(Some(entry)) => {
+            let entry = Arc::new(entry);
+            let token = shared.table().lease(id, entry.clone(), now.after(lease));
+            Ok(Some(Claim { entry, message: None, token }))
+        }
+        Ok(None) => {
+            shared.table().forget(id);
+            Ok(None)
+        }
+        Err(error) => {
+            shared.table().forget(id);
+            shared.set_aside(id, None);
+            Err(error)
+        }
+    }
+}
+
 /// `Store::list`.
 pub(crate) fn list(shared: &Shared, after: Option<MessageId>, count_max: usize) -> Result<Vec<Entry>, StoreError> {
     let mut rows = shared.db.raw_iterator_cf(key::family(&shared.db, key::ENTRY));

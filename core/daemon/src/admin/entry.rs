@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use waypost_queue::{Delivery, Entry, Kind, State};
+use waypost_queue::{Attempt, Delivery, Entry, Kind, State};
 use waypost_types::Timestamp;
 
 /// An entry as the API gives it.
@@ -15,6 +15,7 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
         "expires": entry.expires.rfc3339(),
         "due": entry.due().map(when),
         "held": entry.held,
+        "route": entry.route,
         "size": entry.size,
         "from": entry.sender.to_string(),
         "origin": {
@@ -24,22 +25,65 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
             "helo": entry.origin.helo,
             "user": entry.origin.user,
         },
-        "recipients": entry.recipients.iter().map(recipient_json).collect::<Vec<_>>(),
+        "envelope": envelope_json(entry),
+        "recipients": entry.recipients.iter().map(|delivery| recipient_json(entry, delivery)).collect::<Vec<_>>(),
     })
 }
 
-fn recipient_json(delivery: &Delivery) -> Value {
+/// What MAIL asked for beyond the sender; nothing that was left away.
+fn envelope_json(entry: &Entry) -> Value {
+    let p = &entry.parameters;
+    let mut asked = serde_json::Map::new();
+    let mut say = |name: &str, value: Option<Value>| asked.extend(value.map(|value| (name.to_string(), value)));
+    say("smtputf8", p.smtputf8.then(|| true.into()));
+    say("require_tls", p.require_tls.then(|| true.into()));
+    say("priority", (p.priority != 0).then(|| p.priority.into()));
+    say("envelope_id", p.envelope_id.as_deref().map(Into::into));
+    say("hold_for", p.hold_for.map(|span| span.as_secs().into()));
+    asked.into()
+}
+
+/// Why a recipient waits, and for what.
+fn why(entry: &Entry, delivery: &Delivery) -> Option<String> {
+    let now = crate::observe::now();
+    Some(match (&entry.held, &delivery.last) {
+        _ if !delivery.is_pending() => return None,
+        (Some(reason), _) => format!("held {reason}, until released"),
+        _ if delivery.due <= now => "due: waits for its turn, or is being tried now".into(),
+        (None, None) => {
+            "not tried yet: the sender asked for a later time, or the destination does not answer or is suspended"
+                .into()
+        }
+        (None, Some(last)) if last.reply.is_transient() => {
+            format!("pause after attempt {}: {}", delivery.attempts, last.reply)
+        }
+        (None, Some(_)) => format!("pause after attempt {}", delivery.attempts),
+    })
+}
+
+fn attempt_json(attempt: &Attempt) -> Value {
+    json!({
+        "at": attempt.at.rfc3339(),
+        "target": attempt.target,
+        "security": attempt.security,
+        "reply": attempt.reply.to_string(),
+    })
+}
+
+fn recipient_json(entry: &Entry, delivery: &Delivery) -> Value {
+    let notify = delivery.recipient.notify;
+    let wanted = [("failure", notify.failure), ("delay", notify.delay), ("success", notify.success)];
     json!({
         "address": delivery.recipient.address.to_string(),
         "original": delivery.recipient.original,
         "state": state(delivery),
         "attempts": delivery.attempts,
         "due": delivery.is_pending().then(|| when(delivery.due)),
-        "last": delivery.last.as_ref().map(|last| json!({
-            "at": last.at.rfc3339(),
-            "target": last.target,
-            "reply": last.reply.to_string(),
-        })),
+        "why": why(entry, delivery),
+        "reports": wanted.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect::<Vec<_>>(),
+        "delay_reported": delivery.delay_reported,
+        "last": delivery.last.as_ref().map(attempt_json),
+        "earlier": delivery.earlier.iter().map(attempt_json).collect::<Vec<_>>(),
     })
 }
 
@@ -71,6 +115,12 @@ pub(crate) fn entry_text(entry: &Value) -> String {
         origin["user"].as_str().map(|user| format!(", user {user}")).unwrap_or_default()
     );
     let _ = writeln!(out, "  expires   {}", text(&entry["expires"]));
+    for (name, value) in entry["envelope"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "  {name:9} {value}");
+    }
+    if let Some(route) = entry["route"].as_str() {
+        let _ = writeln!(out, "  route     {route}, by an operator");
+    }
     if let Some(reason) = entry["held"].as_str() {
         let _ = writeln!(out, "  held      {reason}");
     }
@@ -82,18 +132,20 @@ pub(crate) fn entry_text(entry: &Value) -> String {
             text(&recipient["state"]),
             recipient["attempts"]
         );
-        if let Some(due) = recipient["due"].as_str() {
-            let _ = writeln!(out, "              next at {due}");
-        }
-        let last = &recipient["last"];
-        if last.is_object() {
+        let earlier = recipient["earlier"].as_array().into_iter().flatten();
+        for attempt in earlier.chain([&recipient["last"]].into_iter().filter(|last| last.is_object())) {
+            let secured = attempt["security"].as_str().filter(|text| !text.is_empty());
             let _ = writeln!(
                 out,
-                "              {} {}: {}",
-                text(&last["at"]),
-                text(&last["target"]),
-                text(&last["reply"])
+                "              {} {}{}: {}",
+                text(&attempt["at"]),
+                text(&attempt["target"]),
+                secured.map(|text| format!(" ({text})")).unwrap_or_default(),
+                text(&attempt["reply"])
             );
+        }
+        if let Some(due) = recipient["due"].as_str() {
+            let _ = writeln!(out, "              next at {due}: {}", text(&recipient["why"]));
         }
     }
     out

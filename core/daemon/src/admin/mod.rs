@@ -4,17 +4,16 @@
 //! GET  /                    a page                                  open
 //! GET  /healthz             200, or 503 when the store has failed   open
 //! GET  /metrics             Prometheus text                         open
-//! GET  /queue?after=ID      up to 1000 entries, oldest first        token
-//! GET  /queue/ID            one entry, whole                        token
-//! GET  /check               what does not add up; reads everything  token
-//! POST /queue/ID/hold | release | retry | remove                    token
+//! everything of [`work`]                                            token
 //! ```
 //!
 //! It binds to loopback unless told otherwise. What shows or changes mail wants `Authorization: Bearer TOKEN`; the token stands in the data folder,
 //! readable by its owner alone.
 
 mod entry;
+mod filter;
 mod page;
+mod work;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,25 +27,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use waypost_queue::{Change, Store, StoreError};
-use waypost_types::MessageId;
 
+use crate::observe::Observe;
 use crate::observe::writer::Writer;
-use crate::observe::{Observe, now};
 
-pub(crate) use entry::{entry_json, entry_text};
+pub(crate) use entry::entry_text;
+pub(crate) use filter::{Filter, encode, span};
+pub(crate) use work::{Desk, Refusal};
 
 /// Connections at once: it is an interface for a few people and a scraper.
 const CONNECTIONS_MAX: usize = 64;
-/// Entries of one answer.
-const LIST_MAX: u32 = 1000;
 /// A client must have sent its request by then.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the interface shows and changes.
 pub(crate) struct Admin {
-    /// The queue.
-    pub(crate) store: Arc<dyn Store>,
+    /// The queue and its courier.
+    pub(crate) desk: Desk,
     /// The counters.
     pub(crate) observe: Arc<Observe>,
     /// The log, for its own counter.
@@ -89,17 +86,18 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
         (&Method::GET, "") => html(page::render(&admin)),
         (&Method::GET, "/healthz") => health(&admin),
         (&Method::GET, "/metrics") => {
-            let text = admin.observe.counters().render(admin.store.counts(), admin.writer.dropped());
+            let text = admin.observe.counters().render(admin.desk.store.counts(), admin.writer.dropped());
             typed(StatusCode::OK, "text/plain; version=0.0.4", text)
         }
-        (&Method::GET, "/check") if is_allowed(&admin, &request) => check(&admin).await,
-        (_, "/check") => unauthorised(),
-        (method, path) if path == "/queue" || path.starts_with("/queue/") => {
+        (_, path) if ["/queue", "/check", "/destinations"].iter().any(|page| is_at(path, page)) => {
             if !is_allowed(&admin, &request) {
                 return Ok(unauthorised());
             }
             let query = request.uri().query().unwrap_or("");
-            queue(&admin, method, &path["/queue".len()..], query).await
+            match admin.desk.answer(request.method().as_str(), path, query).await {
+                Ok(value) => json_answer(StatusCode::OK, &value),
+                Err(refusal) => refuse(&refusal),
+            }
         }
         _ => problem(StatusCode::NOT_FOUND, "no such page; / names what there is"),
     };
@@ -134,88 +132,23 @@ fn unauthorised() -> Answer {
     answer
 }
 
-async fn queue(admin: &Admin, method: &Method, rest: &str, query: &str) -> Answer {
-    let mut parts = rest.split('/').skip(1);
-    let Some(id) = parts.next() else {
-        return if method == Method::GET { list(admin, query).await } else { not_allowed("GET") };
+/// Whether a path is a page or below it.
+fn is_at(path: &str, page: &str) -> bool {
+    path.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn refuse(refusal: &Refusal) -> Answer {
+    let status = match refusal {
+        Refusal::Bad(_) => StatusCode::BAD_REQUEST,
+        Refusal::Missing(_) => StatusCode::NOT_FOUND,
+        Refusal::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::Busy(_) => StatusCode::CONFLICT,
+        Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let Ok(id) = id.parse::<MessageId>() else {
-        return problem(StatusCode::BAD_REQUEST, "not a message id: 20 letters and digits, as the log prints them");
-    };
-    match (method, parts.next(), parts.next()) {
-        (&Method::GET, None, None) => show(admin, id).await,
-        (&Method::POST, Some(action), None) => change(admin, id, action).await,
-        (_, None, None) => not_allowed("GET"),
-        (_, Some(_), None) => not_allowed("POST"),
-        _ => problem(StatusCode::NOT_FOUND, "no such page; / names what there is"),
+    let mut answer = problem(status, refusal.text());
+    if let Refusal::Method(method) = refusal {
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
     }
-}
-
-async fn list(admin: &Admin, query: &str) -> Answer {
-    let after = query.split('&').find_map(|pair| pair.strip_prefix("after="));
-    let after = match after.map(str::parse::<MessageId>).transpose() {
-        Ok(after) => after,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
-    };
-    match admin.store.list(after, LIST_MAX).await {
-        Ok(entries) => {
-            let next = (entries.len() == LIST_MAX as usize).then(|| entries.last().map(|e| e.id.to_string())).flatten();
-            let entries: Vec<_> = entries.iter().map(entry_json).collect();
-            json_answer(StatusCode::OK, &json!({ "entries": entries, "next": next }))
-        }
-        Err(error) => store_problem(&error),
-    }
-}
-
-async fn check(admin: &Admin) -> Answer {
-    match admin.store.check().await {
-        Ok(problems) => {
-            let problems: Vec<_> =
-                problems.iter().map(|p| json!({ "id": p.id.map(|id| id.to_string()), "text": p.text })).collect();
-            json_answer(StatusCode::OK, &json!({ "problems": problems }))
-        }
-        Err(error) => store_problem(&error),
-    }
-}
-
-async fn show(admin: &Admin, id: MessageId) -> Answer {
-    match admin.store.get(id).await {
-        Ok(Some(entry)) => json_answer(StatusCode::OK, &entry_json(&entry)),
-        Ok(None) => store_problem(&StoreError::Missing),
-        Err(error) => store_problem(&error),
-    }
-}
-
-async fn change(admin: &Admin, id: MessageId, action: &str) -> Answer {
-    let change = match action {
-        "hold" => Change::Hold("by an operator".into()),
-        "release" => Change::Release,
-        "retry" => Change::Due(now()),
-        "remove" => Change::Remove,
-        _ => return problem(StatusCode::NOT_FOUND, "no such action: hold, release, retry or remove"),
-    };
-    match admin.store.change(id, change).await {
-        Ok(()) => json_answer(StatusCode::OK, &json!({ "id": id.to_string(), "done": action })),
-        Err(error) => store_problem(&error),
-    }
-}
-
-fn store_problem(error: &StoreError) -> Answer {
-    let (status, text) = match error {
-        StoreError::Missing => {
-            (StatusCode::NOT_FOUND, "no such message in the queue: it may have been delivered".to_string())
-        }
-        StoreError::Busy => {
-            (StatusCode::CONFLICT, "the message is being delivered at this moment; try again".to_string())
-        }
-        other => (StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
-    };
-    problem(status, &text)
-}
-
-fn not_allowed(method: &'static str) -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "not with this method");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
     answer
 }
 

@@ -6,7 +6,7 @@ use super::Admin;
 
 /// The page as HTML.
 pub(super) fn render(admin: &Admin) -> String {
-    let queue = admin.store.counts();
+    let queue = admin.desk.store.counts();
     let counters = admin.observe.counters();
     let mut rows = String::new();
     let mut row = |name: &str, value: u64| {

@@ -7,7 +7,7 @@ use waypost_types::{Enhanced, Reply};
 use crate::courier::Shared;
 use crate::desk::Errand;
 use crate::held::Held;
-use crate::verdict::Taken;
+use crate::verdict::{Met, Taken};
 
 pub mod maildir;
 
@@ -25,8 +25,9 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, errand: &Errand, mailbox: &str
         vec![reply; errand.recipients.len()]
     });
     let bench = shared.bench(held.entry());
+    let met = Met { target: mailbox, security: "local" };
     let judged = errand.recipients.iter().zip(replies);
-    let news = judged.map(|(index, reply)| bench.judge(*index, reply, Taken::Delivered, mailbox, false)).collect();
+    let news = judged.map(|(index, reply)| bench.judge(*index, reply, Taken::Delivered, met, false)).collect();
     shared.hand_in(held, news, "local");
 }
 

@@ -19,19 +19,20 @@ use crate::courier::Shared;
 use crate::desk::{Errand, Lane, Next, Parcel, Way};
 use crate::held::News;
 use crate::local;
-use crate::verdict::{Bench, Taken};
+use crate::shaping::{Action, Shape};
+use crate::verdict::{Bench, Met, Taken};
 
 /// Carries `errand`, and whatever the desk has for this lane afterwards.
 pub(crate) async fn run(shared: Arc<Shared>, lane: Lane, mut errand: Errand) {
     let (sender, mut parcels) = mpsc::channel(1);
     let mut own = Some(sender);
     let mut line = None;
+    let shape = shape_of(&shared, &lane);
     loop {
         let mut turn = Turn { shared: &shared, lane: &lane, over: false };
-        let feedback = carry(&shared, &mut line, errand).await;
-        let keep = line
-            .as_ref()
-            .is_some_and(|line: &Line| line.is_ready() && line.used < shared.options.connection_messages_max);
+        let feedback = carry(&shared, &lane, shape.as_deref(), &mut line, errand).await;
+        let messages_max = messages_max(&shared, shape.as_deref());
+        let keep = line.as_ref().is_some_and(|line: &Line| line.is_ready() && line.used < messages_max);
         if !keep && let Some(line) = line.take() {
             line.quit().await;
         }
@@ -55,6 +56,17 @@ pub(crate) async fn run(shared: Arc<Shared>, lane: Lane, mut errand: Errand) {
     if let Some(line) = line {
         line.quit().await;
     }
+}
+
+/// What the lane's provider wants, if it is one that is known.
+fn shape_of(shared: &Shared, lane: &Lane) -> Option<Arc<Shape>> {
+    let Lane::Provider(name) = lane else { return None };
+    shared.options.shaping.of(name).cloned()
+}
+
+/// Messages on one connection.
+fn messages_max(shared: &Shared, shape: Option<&Shape>) -> u32 {
+    shape.map_or(shared.options.connection_messages_max, |shape| shape.messages())
 }
 
 /// Sees to it that the schedule hears of the end of each transaction, also when its task panics.
@@ -108,7 +120,13 @@ async fn sleep(
 }
 
 /// Carries out one errand and hands its news in.
-async fn carry(shared: &Arc<Shared>, line: &mut Option<Line>, errand: Errand) -> Feedback {
+async fn carry(
+    shared: &Arc<Shared>,
+    lane: &Lane,
+    shape: Option<&Shape>,
+    line: &mut Option<Line>,
+    errand: Errand,
+) -> Feedback {
     let Errand { held, recipients, way } = errand;
     if Instant::now() >= held.start_by {
         // It has waited so long that the lease could run out half-way: somebody claims it anew.
@@ -133,8 +151,8 @@ async fn carry(shared: &Arc<Shared>, line: &mut Option<Line>, errand: Errand) ->
             local::deliver(shared, &errand, mailbox).await;
             Feedback::Success
         }
-        Way::Smtp(plan) => Attempt::new(shared, &errand, plan, false).carry(line).await,
-        Way::Lmtp(plan) => Attempt::new(shared, &errand, plan, true).carry(line).await,
+        Way::Smtp(plan) => Attempt::new(shared, &errand, plan, shape, false).carry(lane, line).await,
+        Way::Lmtp(plan) => Attempt::new(shared, &errand, plan, shape, true).carry(lane, line).await,
     }
 }
 
@@ -143,6 +161,9 @@ struct Attempt<'a> {
     shared: &'a Arc<Shared>,
     errand: &'a Errand,
     plan: &'a Plan,
+    shape: Option<&'a Shape>,
+    /// What the replies so far ask for.
+    consequences: Vec<Action>,
     wish: Wish,
     /// Recipients without an answer that stands.
     pending: Vec<u32>,
@@ -153,7 +174,13 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(shared: &'a Arc<Shared>, errand: &'a Errand, plan: &'a Plan, lmtp: bool) -> Attempt<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        errand: &'a Errand,
+        plan: &'a Plan,
+        shape: Option<&'a Shape>,
+        lmtp: bool,
+    ) -> Attempt<'a> {
         let entry = errand.held.entry();
         let wish = Wish {
             lmtp,
@@ -163,10 +190,11 @@ impl<'a> Attempt<'a> {
         };
         let pending = errand.recipients.clone();
         let news = Vec::with_capacity(pending.len());
-        Attempt { shared, errand, plan, wish, pending, news, setback: None, security: "".into() }
+        let (consequences, setback, security) = (Vec::new(), None, "".into());
+        Attempt { shared, errand, plan, shape, consequences, wish, pending, news, setback, security }
     }
 
-    async fn carry(mut self, slot: &mut Option<Line>) -> Feedback {
+    async fn carry(mut self, lane: &Lane, slot: &mut Option<Line>) -> Feedback {
         let mut walk = Walk::new(self.plan, self.shared.options.addresses_max);
         let mut feedback = Feedback::Failure;
         while !self.pending.is_empty() && Instant::now() < self.errand.held.start_by {
@@ -181,6 +209,7 @@ impl<'a> Attempt<'a> {
         if self.setback.is_some() && self.news.is_empty() && feedback == Feedback::Success {
             feedback = Feedback::Nothing;
         }
+        self.shared.heed(lane, &self.consequences);
         self.finish();
         feedback
     }
@@ -206,11 +235,12 @@ impl<'a> Attempt<'a> {
         let fresh = self.setback.is_none();
         fresh
             && line.is_ready()
-            && line.used < self.shared.options.connection_messages_max
+            && line.used < messages_max(self.shared, self.shape)
             && self.plan.hops.iter().any(|hop| line.leads_to(hop, &demanded(&hop.security, require_tls), lmtp))
     }
 
-    fn stumble(&mut self, setback: Setback, walk: &mut Walk<'_>) {
+    fn stumble(&mut self, mut setback: Setback, walk: &mut Walk<'_>) {
+        setback.reply = self.heed(setback.reply, 0);
         if !setback.try_next {
             walk.limit(0);
         } else if setback.reply.is_permanent() {
@@ -219,6 +249,14 @@ impl<'a> Attempt<'a> {
             walk.limit(u32::from(!second));
         }
         self.setback = Some(setback);
+    }
+
+    /// The reply as this provider means it; what it asks for is remembered.
+    fn heed(&mut self, reply: Reply, used: u32) -> Reply {
+        match self.shape {
+            Some(shape) => shape.heed(reply, used, &mut self.consequences),
+            None => reply,
+        }
     }
 
     fn transaction(&self) -> Transaction {
@@ -239,15 +277,20 @@ impl<'a> Attempt<'a> {
         self.setback = None;
         let taken = if self.wish.lmtp { Taken::Delivered } else { Taken::Relayed };
         let bench = self.shared.bench(self.errand.held.entry());
+        let met = Met { target: &line.target, security: &line.security };
         let (mut again, mut setback) = (Vec::new(), None);
-        for (at, (index, reply)) in self.pending.iter().zip(report.replies).enumerate() {
+        let pending = std::mem::take(&mut self.pending);
+        for (at, (index, reply)) in pending.into_iter().zip(report.replies).enumerate() {
             if report.excess.contains(&at) {
-                again.push(*index);
-            } else if elsewhere && (one_voice || reply.is_transient()) {
-                again.push(*index);
+                again.push(index);
+                continue;
+            }
+            let reply = self.heed(reply, line.used);
+            if elsewhere && (one_voice || reply.is_transient()) {
+                again.push(index);
                 setback = Some(reply);
             } else {
-                self.news.push(bench.judge(*index, reply, taken, &line.target, report.dsn));
+                self.news.push(bench.judge(index, reply, taken, met, report.dsn));
             }
         }
         self.pending = again;
@@ -270,9 +313,10 @@ impl<'a> Attempt<'a> {
                 try_next: false,
             });
             let bench = self.shared.bench(entry);
+            let met = Met { target: &setback.target, security: &setback.security };
             for index in &self.pending {
                 let taken = Taken::Relayed;
-                self.news.push(bench.judge(*index, setback.reply.clone(), taken, &setback.target, false));
+                self.news.push(bench.judge(*index, setback.reply.clone(), taken, met, false));
             }
             if self.security.is_empty() {
                 self.security = setback.security.into();

@@ -151,6 +151,7 @@ impl House {
             recipients: recipients.iter().map(|text| Delivery::new(Recipient::new(address(text)), accepted)).collect(),
             size: 0,
             held: None,
+            route: None,
         }
     }
 

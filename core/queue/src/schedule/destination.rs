@@ -34,6 +34,8 @@ pub enum Gate {
     Open,
     /// Not before another has ended.
     Full,
+    /// Not before another has ended, or this moment has come.
+    Capped(Instant),
     /// Not before this moment.
     Dead(Instant),
 }
@@ -50,6 +52,10 @@ pub struct Window {
     /// No failure yet: every success opens the window by one.
     slow_start: bool,
     dead_until: Option<Instant>,
+    /// A rule or an operator says so: no success of what is still under way ends it.
+    suspended: Option<Instant>,
+    /// No more than so many until then, whatever the window is.
+    cap: Option<(u32, Instant)>,
     /// Dead spells since the last success.
     spells: u32,
 }
@@ -61,7 +67,17 @@ impl Window {
     /// A destination of which nothing is known.
     pub fn new(limits: WindowLimits) -> Window {
         assert!(limits.initial >= 1 && limits.max >= limits.initial, "a window is at least 1 wide");
-        Window { limits, size: limits.initial, credit: 0.0, cohort: 0.0, slow_start: true, dead_until: None, spells: 0 }
+        Window {
+            limits,
+            size: limits.initial,
+            credit: 0.0,
+            cohort: 0.0,
+            slow_start: true,
+            dead_until: None,
+            suspended: None,
+            cap: None,
+            spells: 0,
+        }
     }
 
     /// How many may run at once.
@@ -71,12 +87,17 @@ impl Window {
 
     /// Until when nothing may be sent there.
     pub fn dead_until(&self) -> Option<Instant> {
-        self.dead_until
+        self.dead_until.max(self.suspended)
+    }
+
+    /// Until when something learned is worth keeping.
+    pub fn keep_until(&self) -> Option<Instant> {
+        self.dead_until().max(self.cap.map(|(_, until)| until))
     }
 
     /// Whether nothing has been learned that is worth keeping.
     pub fn is_new(&self) -> bool {
-        self.dead_until.is_none() && self.spells == 0
+        self.keep_until().is_none() && self.spells == 0
     }
 
     /// Other bounds, from now on.
@@ -87,6 +108,12 @@ impl Window {
 
     /// Whether one more may start beside `running`.
     pub fn gate(&self, running: u32, now: Instant) -> Gate {
+        if let Some(until) = self.suspended.filter(|until| now < *until) {
+            return Gate::Dead(until.max(self.dead_until.unwrap_or(until)));
+        }
+        if let Some((_, until)) = self.cap.filter(|(max, until)| now < *until && running >= *max) {
+            return Gate::Capped(until);
+        }
         match self.dead_until {
             Some(until) if now < until => Gate::Dead(until),
             // The spell is over: one probe decides.
@@ -99,7 +126,7 @@ impl Window {
     /// The destination talked to us.
     pub fn on_success(&mut self) {
         if self.dead_until.is_some() {
-            *self = Window::new(self.limits);
+            *self = Window { suspended: self.suspended, cap: self.cap, ..Window::new(self.limits) };
         }
         self.spells = 0;
         self.cohort = 0.0;
@@ -126,16 +153,28 @@ impl Window {
         None
     }
 
-    /// Nothing is sent there before `until`: a rule or an operator says so.
-    pub fn suspend(&mut self, until: Instant) {
-        self.dead_until = Some(until);
+    /// Nothing is sent there before `until`: a rule or an operator says so. `None` takes it back.
+    pub fn suspend(&mut self, until: Option<Instant>) {
+        self.suspended = until;
+    }
+
+    /// A dead destination gets its probe at once: somebody says that it is well again. A suspension stays.
+    pub fn probe_now(&mut self, now: Instant) {
+        self.dead_until = self.dead_until.map(|until| until.min(now));
+    }
+
+    /// No more than `max` at once before `until`.
+    pub fn cap(&mut self, max: u32, until: Instant) {
+        self.cap = Some((max.max(1), until));
     }
 
     fn die(&mut self, now: Instant) -> Instant {
         let spell = self.limits.dead_first.saturating_mul(1 << self.spells.min(16)).min(self.limits.dead_max);
         let until = now + spell;
         let spells = self.spells + 1;
-        *self = Window { dead_until: Some(until), spells, slow_start: false, ..Window::new(self.limits) };
+        let (suspended, cap) = (self.suspended, self.cap);
+        *self =
+            Window { dead_until: Some(until), suspended, cap, spells, slow_start: false, ..Window::new(self.limits) };
         until
     }
 }
@@ -189,6 +228,28 @@ mod tests {
         w.on_success();
         assert!(w.is_new());
         assert_eq!((w.gate(5, now), w.size()), (Gate::Open, 6));
+    }
+
+    #[test]
+    fn a_suspension_outlasts_the_successes_of_what_was_under_way() {
+        let (mut w, now) = window();
+        let until = now + Duration::from_secs(7200);
+        w.suspend(Some(until));
+        w.on_success();
+        assert_eq!(w.gate(0, now), Gate::Dead(until));
+        assert_eq!(w.gate(3, until), Gate::Open, "and no probe is needed then");
+        w.suspend(None);
+        assert_eq!(w.gate(0, now), Gate::Open);
+    }
+
+    #[test]
+    fn a_cap_holds_until_its_time_whatever_the_window_says() {
+        let (mut w, now) = window();
+        let until = now + Duration::from_secs(3600);
+        w.cap(1, until);
+        (0..50).for_each(|_| w.on_success());
+        assert_eq!((w.gate(0, now), w.gate(1, now)), (Gate::Open, Gate::Capped(until)));
+        assert_eq!(w.gate(15, until), Gate::Open);
     }
 
     #[test]

@@ -22,6 +22,7 @@
 pub mod backoff;
 pub mod destination;
 pub mod fair;
+pub mod pace;
 pub mod rate;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 pub use backoff::{Backoff, jitter};
 pub use destination::WindowLimits;
 pub use fair::Flow;
+pub use pace::Pace;
 pub use rate::Rate;
 
 use destination::{Gate, Window};
@@ -123,6 +125,8 @@ pub struct Glance<K> {
     pub window: u32,
     /// Dead or suspended until then.
     pub dead_until: Option<Instant>,
+    /// Time between two starts, where the destination has asked for less.
+    pub interval: Option<Duration>,
 }
 
 /// A place in the order of starting: turn, priority (reversed), age, slot.
@@ -163,6 +167,7 @@ struct Destination<K> {
     limits: Limits,
     window: Window,
     bucket: Bucket,
+    pace: Pace,
     queue: BTreeSet<Place>,
     running: u32,
     used: Instant,
@@ -232,7 +237,10 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
         it.used = now;
         self.running -= 1;
         match feedback {
-            Feedback::Success => it.window.on_success(),
+            Feedback::Success => {
+                it.window.on_success();
+                it.pace.on_success(now);
+            }
             Feedback::Failure => drop(it.window.on_failure(now)),
             Feedback::Nothing => {}
         }
@@ -252,6 +260,7 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
         let it = &mut self.destinations[at];
         it.running += 1;
         it.used = now;
+        it.pace.on_start(now);
         if let Some(rate) = it.limits.rate {
             it.bucket.take(rate, now);
         }
@@ -287,8 +296,38 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
     /// Nothing goes there before `until`; what waits is given back. For replies that ask for it, and for operators.
     pub fn suspend(&mut self, now: Instant, destination: &K, until: Instant) {
         let at = self.destination(now, destination);
-        self.destinations[at].window.suspend(until);
+        self.destinations[at].window.suspend(Some(until));
         self.give_back_if_dead(at, now);
+        self.refresh(at, now);
+    }
+
+    /// Takes a suspension back.
+    pub fn resume(&mut self, now: Instant, destination: &K) {
+        if let Some(&at) = self.names.get(destination) {
+            self.destinations[at].window.suspend(None);
+            self.refresh(at, now);
+        }
+    }
+
+    /// Every dead destination gets its probe now.
+    pub fn probe_the_dead(&mut self, now: Instant) {
+        for at in self.destinations.positions(|it| it.window.dead_until().is_some()) {
+            self.destinations[at].window.probe_now(now);
+            self.refresh(at, now);
+        }
+    }
+
+    /// No more than `max` at once there before `until`, whatever its window is.
+    pub fn cap(&mut self, now: Instant, destination: &K, max: u32, until: Instant) {
+        let at = self.destination(now, destination);
+        self.destinations[at].window.cap(max, until);
+        self.refresh(at, now);
+    }
+
+    /// It asks for less: see [`pace`].
+    pub fn slow(&mut self, now: Instant, destination: &K, hold: Duration) {
+        let at = self.destination(now, destination);
+        self.destinations[at].pace.slow(now, hold);
         self.refresh(at, now);
     }
 
@@ -313,6 +352,7 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
             running: it.running,
             window: it.window.size(),
             dead_until: it.window.dead_until(),
+            interval: it.pace.interval(),
         })
     }
 
@@ -327,6 +367,7 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
             limits,
             window: Window::new(limits.window),
             bucket: Bucket::default(),
+            pace: Pace::default(),
             queue: BTreeSet::new(),
             running: 0,
             used: now,
@@ -345,7 +386,8 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
         }
         self.swept = Some(now);
         let idle = |it: &Destination<K>| {
-            let used = it.window.dead_until().map_or(it.used, |until| until.max(it.used));
+            let keep_until = it.window.keep_until().max(it.pace.keep_until());
+            let used = keep_until.map_or(it.used, |until| until.max(it.used));
             it.queue.is_empty() && it.running == 0 && now.saturating_duration_since(used) > idle_max
         };
         for at in self.destinations.positions(idle) {
@@ -422,11 +464,13 @@ impl<K> Destination<K> {
         let Some(&first) = self.queue.first() else { return (None, None) };
         match self.window.gate(self.running, now) {
             Gate::Full => (None, None),
-            Gate::Dead(until) => (None, Some(until)),
-            Gate::Open => match self.limits.rate.map_or(now, |rate| self.bucket.next(rate, now)) {
-                next if next > now => (None, Some(next)),
-                _ => (Some(first), None),
-            },
+            Gate::Dead(until) | Gate::Capped(until) => (None, Some(until)),
+            Gate::Open => {
+                match self.limits.rate.map_or(now, |rate| self.bucket.next(rate, now)).max(self.pace.next(now)) {
+                    next if next > now => (None, Some(next)),
+                    _ => (Some(first), None),
+                }
+            }
         }
     }
 }

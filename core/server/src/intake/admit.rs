@@ -196,6 +196,7 @@ impl Pipeline {
             recipients: self.recipients(envelope).into_iter().map(|recipient| Delivery::new(recipient, due)).collect(),
             size: message.len() as u64,
             held,
+            route: None,
         }
     }
 

@@ -23,6 +23,7 @@ python3-dnspython /usr/lib/python3/dist-packages/dns/__init__.py
 python3-nacl /usr/lib/python3/dist-packages/nacl/__init__.py
 strace /usr/bin/strace
 swaks /usr/bin/swaks
+systemd /usr/bin/systemd-analyze
 LIST
 }
 

@@ -3,6 +3,7 @@
 mod delivery;
 mod inbound;
 mod operation;
+mod privileges;
 mod queue;
 mod rubbish;
 mod submission;

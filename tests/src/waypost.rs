@@ -17,6 +17,7 @@ pub struct Waypost {
     own: TempDir,
     data: PathBuf,
     sets: Vec<String>,
+    environment: Vec<(String, String)>,
     names: u16,
     _no_names: Option<NoNames>,
     /// Port of the `mx` listener.
@@ -52,6 +53,14 @@ impl Waypost {
         waypost
     }
 
+    /// The demo site with these in its environment.
+    pub fn start_with_environment(environment: &[(&str, &str)]) -> Waypost {
+        let mut waypost = Waypost::prepared(None, None, &[]);
+        waypost.environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        waypost.run();
+        waypost
+    }
+
     /// Not started: for commands on the data folder inside `folder`.
     pub fn stopped_in(folder: &Path, sets: &[&str]) -> Waypost {
         Waypost::prepared(Some(folder), None, sets)
@@ -67,6 +76,7 @@ impl Waypost {
             data: folder.unwrap_or(own.path()).join("data"),
             own,
             sets: sets.iter().map(|s| s.to_string()).collect(),
+            environment: Vec::new(),
             mx: free_port(),
             submission: free_port(),
             submissions: free_port(),
@@ -83,6 +93,7 @@ impl Waypost {
         for set in self.arguments() {
             command.arg("--set").arg(set);
         }
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle can be cloned")).stderr(log);
         self.child = Some(command.spawn().expect("the binary starts"));
         self.wait_until_listening();

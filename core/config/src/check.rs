@@ -444,6 +444,8 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
+        user: s.text("security.user").map(str::to_string),
+        confine: s.flag("security.confine").expect(CHECKED),
         hostname: parts.hostname,
         data: parts.data,
         notes,

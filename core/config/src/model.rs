@@ -47,6 +47,10 @@ pub struct Config {
     pub admin: Vec<SocketAddr>,
     /// `[log]`.
     pub log: Log,
+    /// `security.user`.
+    pub user: Option<String>,
+    /// `security.confine`.
+    pub confine: bool,
     /// What is allowed but worth knowing.
     pub notes: Vec<String>,
     pub(crate) sheet: crate::sheet::Sheet,

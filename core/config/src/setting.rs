@@ -143,6 +143,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     ("admin", "The web page, API and metrics for those who run the server."),
     ("log", "What is written to standard output."),
+    ("security", "Less power than the server was started with."),
 ];
 
 /// What the presets say about the settings whose default is [`Fallback::Preset`].
@@ -346,6 +347,11 @@ pub const SETTINGS: &[Setting] = &[
         "auto: text on a terminal, JSON otherwise."),
     row("log.level", Word(&["error", "warn", "info", "debug", "trace"]), Toml("'info'"), Live, "debug_peer_level",
         "The least important lines that are written. info tells everything about mail."),
+
+    row("security.user", Name, Absent("`waypost`, if there is such a user; whoever starts the server otherwise"), Restart, "mail_owner",
+        "The user to become once the ports are bound, when started as root. Folders of `data` that belong to root are given to it; certificates and keys must be readable for it."),
+    row("security.confine", Flag, Toml("true"), Restart, "",
+        "Whether the server gives up, where the kernel has Landlock and seccomp, writing outside `data`, `users.mail` and the folder of `users.file`, running programs, and system calls that it has no use for."),
 
     row("shutdown-time", Span(0, HOUR), Toml("'30s'"), Live, "",
         "How long SIGTERM waits for sessions and deliveries under way."),

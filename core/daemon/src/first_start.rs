@@ -85,6 +85,7 @@ pub(crate) fn secret(path: &Path, text: &str) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        crate::privileges::match_owner(&next)?;
         fs::rename(&next, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))

@@ -17,7 +17,9 @@ mod cli;
 mod first_start;
 mod logins;
 mod observe;
+mod privileges;
 mod site;
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -24,6 +24,7 @@ use crate::certificates::Certificates;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
+use crate::supervisor;
 
 /// How often certificates on disk are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_secs(30);
@@ -203,6 +204,7 @@ impl Site {
 
     /// Stops taking mail, lets sessions and deliveries end within the bound, makes the queue durable.
     async fn drain(&self) -> Result<()> {
+        supervisor::stopping();
         self.say("info", "draining");
         let patience = self.config().shutdown_time;
         let cut_off = self.server.shutdown(patience).await;

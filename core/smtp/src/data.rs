@@ -255,6 +255,10 @@ pub fn stuff(message: &Message) -> Vec<Bytes> {
     ranges
 }
 
+/// Dots of a range that are doubled by cutting it. A body of nothing but dots would make two ranges of every line, each ten times its size: what is
+/// behind is copied.
+const CUTS_MAX: usize = 32;
+
 /// Doubles the dots at the front of the lines of one range with proper line ends.
 fn stuff_range(range: Bytes, line_start: &mut bool, ranges: &mut Vec<Bytes>) {
     let (Some(&first), Some(&last)) = (range.first(), range.last()) else { return };
@@ -263,12 +267,27 @@ fn stuff_range(range: Bytes, line_start: &mut bool, ranges: &mut Vec<Bytes>) {
     }
     *line_start = last == b'\n';
     let mut from = 0;
-    for at in memmem::find_iter(&range, b"\n.") {
+    for at in memmem::find_iter(&range, b"\n.").take(CUTS_MAX) {
         ranges.push(range.slice(from..=at));
         ranges.push(Bytes::from_static(b"."));
         from = at + 1;
     }
-    ranges.push(if from == 0 { range } else { range.slice(from..) });
+    let rest = if from == 0 { range } else { range.slice(from..) };
+    let is_through = ranges.len() < CUTS_MAX || memmem::find(&rest, b"\n.").is_none();
+    ranges.push(if is_through { rest } else { with_dots_doubled(&rest) });
+}
+
+/// A copy; the dot that it may begin with has been seen to.
+fn with_dots_doubled(text: &[u8]) -> Bytes {
+    let mut doubled = Vec::with_capacity(text.len() + text.len() / 8);
+    let mut from = 0;
+    for at in memmem::find_iter(text, b"\n.") {
+        doubled.extend_from_slice(&text[from..=at]);
+        doubled.push(b'.');
+        from = at + 1;
+    }
+    doubled.extend_from_slice(&text[from..]);
+    doubled.into()
 }
 
 #[cfg(test)]
@@ -403,6 +422,15 @@ mod tests {
         let text = Bytes::from_static(b"a\r\nb.\r\n");
         let ranges = stuff(&Message::new(text.clone()));
         assert_eq!((ranges.len(), ranges[0].as_ptr()), (2, text.as_ptr()));
+    }
+
+    #[test]
+    fn a_body_of_dots_stays_in_few_pieces() {
+        let text = ".\r\n".repeat(10_000);
+        let ranges = stuff(&Message::new(Bytes::from(text.clone())));
+        assert!(ranges.len() < 3 * CUTS_MAX, "{}", ranges.len());
+        assert_eq!(String::from_utf8(ranges.concat()).unwrap(), "..\r\n".repeat(10_000) + ".\r\n");
+        ends(&wire(&[Box::leak(text.clone().into_boxed_str())]), &text, "");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn toml_string(text: &str) -> String {
 fn surroundings() -> Surroundings {
     Surroundings {
         folder: std::env::current_dir().unwrap_or_default(),
-        hostname: std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_string()),
+        hostname: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
         plugin_folders: plugin_folders(),
         plugins_required: true,
     }

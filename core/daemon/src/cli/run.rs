@@ -9,8 +9,9 @@ use waypost_types::{Event, Observer};
 
 use super::Common;
 use crate::observe::{self, Format};
+use crate::privileges::{self, InForce};
 use crate::site::{self, Site};
-use crate::{assemble, first_start};
+use crate::{assemble, first_start, supervisor};
 
 /// Starts the server in the foreground.
 #[derive(Args)]
@@ -32,6 +33,8 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
     let sockets = assemble::bind(&config)?;
     let demo = common.source() == Source::Demo;
     let made = first_start::prepare(&config, demo)?;
+    // While there is one thread: all others inherit it.
+    let in_force = privileges::give_up(&config)?;
     let format = format_of(&config);
     let (writer, level) = observe::start(format, config.log.level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -43,6 +46,8 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
     let result = runtime.block_on(async {
         let site = Site::start(config, sockets, writer.clone(), level, move || common.load()).await?;
         config_notes(&site);
+        tell_privileges(&site, &in_force);
+        supervisor::ready();
         if demo {
             writer.flush();
             welcome(&site, &made, format);
@@ -59,6 +64,13 @@ fn config_notes(site: &Site) {
     for note in &site.config().notes {
         site.observe().observe(Event::Notice { level: "warn", message: note });
     }
+}
+
+fn tell_privileges(site: &Site, in_force: &InForce) {
+    let level = if in_force.poor { "warn" } else { "info" };
+    let advice = if in_force.poor { "; set `security.user` and `security.confine`" } else { "" };
+    let message = format!("running with: {}{advice}", in_force.text);
+    site.observe().observe(Event::Notice { level, message: &message });
 }
 
 fn format_of(config: &Config) -> Format {

@@ -15,6 +15,7 @@ LIST
     cat <<'LIST'
 curl /usr/bin/curl
 e2fsprogs /sbin/mkfs.ext4
+opendkim /usr/sbin/opendkim
 openssl /usr/bin/openssl
 postfix /usr/sbin/smtp-source
 procps /bin/kill

@@ -1,6 +1,7 @@
 //! Ports 587 and 465: TLS, then a login, then mail to anywhere, signed.
 
 use std::fs;
+use std::path::Path;
 
 use waypost_tests::{Dialog, Manner, Sink, Waypost, tool};
 
@@ -54,6 +55,8 @@ for path in glob.glob(sys.argv[2] + '/*.txt'):
 def dnsfunc(name, timeout=5):
     return records.get(name.rstrip(b'.'))
 verifier = dkim.DKIM(message)
+first = next(value for name, value in verifier.headers if name.lower() == b'dkim-signature')
+assert b'a=rsa-sha256' in first, 'verifiers that try one signature try the first'
 count = sum(1 for name, _ in verifier.headers if name.lower() == b'dkim-signature')
 algorithms = set()
 for index in range(count):
@@ -65,6 +68,27 @@ print('ok')
 "#;
     let path = file.path().to_string_lossy().into_owned();
     assert_eq!(tool::python(script, &[&path, &folder.to_string_lossy()]).trim(), "ok");
+    verify_with_opendkim(&folder, &path);
+}
+
+/// The same with OpenDKIM.
+fn verify_with_opendkim(keys: &Path, message: &str) {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let records = ["rsa", "ed25519"].map(|name| {
+        let text = fs::read_to_string(keys.join(format!("{name}.txt"))).expect("written beside the key");
+        let value: String = text.split('"').skip(1).step_by(2).collect();
+        format!("{name}._domainkey.waypost.test {value}\n")
+    });
+    fs::write(at("records"), records.concat()).expect("writable");
+    let settings = format!("Mode v\nSyslog no\nTestDNSData {}\n", at("records").display());
+    fs::write(at("opendkim.conf"), settings).expect("writable");
+    let output = tool::run("opendkim", &["-x", &at("opendkim.conf").to_string_lossy(), "-t", message, "-vv"]);
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    for algorithm in ["rsa-sha256", "ed25519-sha256"] {
+        let passes = told.lines().any(|line| line.contains("dkim=pass") && line.contains(algorithm));
+        assert!(passes, "OpenDKIM does not verify {algorithm}:\n{told}");
+    }
 }
 
 #[test]

@@ -312,7 +312,7 @@ pub const SETTINGS: &[Setting] = &[
     row("plugin.*.grants", List(&Word(&["dns", "kv", "crypto", "rewrite", "credentials"])), Toml("[]"), Live, "",
         "What the plugin may do beyond looking at the message: ask DNS, keep values, hash, change body, sender and recipients, see passwords. Nothing is granted by itself."),
     row("plugin.*.keys", List(&Name), Toml("[]"), Live, "",
-        "The keys of `[dkim.*]` that the plugin may ask signatures from."),
+        "The keys of `[dkim.*]` that the plugin may ask signatures from. dkim-sign puts the first one's signature on top: let it be RSA, for some verifiers try only that."),
     row("plugin.*.tables", List(&Name), Toml("[]"), Live, "",
         "The tables of `[table.*]` that the plugin may look up in."),
     row("plugin.*.isolation", Word(&["transaction", "connection", "pooled"]), Toml("'transaction'"), Live, "",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
-use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
+use waypost_config::model::{AuthMode, DkimKey, Listener, Plugin, TlsMode};
 use waypost_mailauth::{Keys, SecretKey, SigningKey};
 use waypost_net::{ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
@@ -252,10 +252,16 @@ fn plugin_config(config: &Config, plugin: &Plugin) -> String {
         serde_json::from_str(&plugin.config).unwrap_or_else(|_| serde_json::json!({}));
     let Some(fields) = settings.as_object_mut() else { return plugin.config.clone() };
     if !plugin.keys.is_empty() && !fields.contains_key("keys") {
-        let granted = config.dkim.iter().filter(|dkim| plugin.keys.iter().any(|key| key == "*" || *key == dkim.name));
-        let keys: Vec<_> =
-            granted.map(|dkim| serde_json::json!({ "domain": dkim.domain.as_str(), "key": dkim.name })).collect();
+        let keys: Vec<_> = granted_keys(config, plugin)
+            .map(|dkim| serde_json::json!({ "domain": dkim.domain.as_str(), "key": dkim.name }))
+            .collect();
         fields.insert("keys".into(), keys.into());
     }
     settings.to_string()
+}
+
+/// In the order in which they are named, which is that of the signatures on a message.
+fn granted_keys<'a>(config: &'a Config, plugin: &'a Plugin) -> impl Iterator<Item = &'a DkimKey> {
+    let named = |name: &'a String| config.dkim.iter().filter(move |dkim| name == "*" || *name == dkim.name);
+    plugin.keys.iter().flat_map(named)
 }

@@ -49,8 +49,8 @@ crash: setup-tests plugins
 	cargo test -p waypost-tests --test crash -- --nocapture
 
 bench: setup-tests plugins
-	cargo build --quiet --release -p waypost
-	benches/relay.sh
+	cargo build --quiet --release -p waypost -p waypost-bench
+	target/release/waypost-bench run --html target/bench.html --json target/bench.json
 
 fuzz-smoke: setup
 	fuzz/smoke.sh

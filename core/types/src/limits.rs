@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// RFC 5321 §4.5.3.1.1.
-pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// RFC 5321 §4.5.3.1.1 asks for 64 and begs not to stop there; senders that write the recipient into the bounce address go beyond.
+pub const LOCAL_PART_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1.2.
 pub const DOMAIN_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1.4 asks for 512; the parameters of our extensions add up to about 1 200 (RFC 3461 alone: 500 + 100).

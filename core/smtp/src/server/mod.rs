@@ -149,8 +149,6 @@ pub struct Session {
     input_left: bool,
     /// Octets of an overlong line that were dropped.
     skipped: usize,
-    /// A command has been read since the greeting or the handshake.
-    spoken: bool,
     eof: bool,
     draining: bool,
     errors: u32,
@@ -179,7 +177,6 @@ impl Session {
             drip: 0,
             input_left: false,
             skipped: 0,
-            spoken: false,
             eof: false,
             draining: false,
             errors: 0,
@@ -229,7 +226,6 @@ impl Session {
         facts.helo = "".into();
         facts.esmtp = false;
         self.state = State::Command;
-        self.spoken = false;
         self.arm(now);
     }
 

@@ -108,7 +108,7 @@ impl Session {
     }
 
     fn take_line(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        if !self.spoken && self.skipped == 0 {
+        if self.skipped == 0 {
             match command::is_tls_hello(input) {
                 None => return false,
                 Some(true) => {
@@ -146,13 +146,17 @@ impl Session {
 
     /// Drops an overlong line piece by piece; it gets one reply, at its end.
     fn skip(&mut self, text: usize, whole: usize, ended: bool, input: &mut BytesMut) {
+        // As much as is here however the line was cut.
+        let front = text.min(self.policy.command_line_bytes_max);
+        if self.skipped == 0 && command::is_foreign(&input[..front]) {
+            return self.close_with(&words::FOREIGN, CloseReason::Refused);
+        }
         self.skipped += text;
         input.advance(whole);
         if self.skipped > limits::INPUT_BYTES_MAX {
             self.close_with(&words::OVERLONG, CloseReason::Limit);
         } else if ended {
             self.skipped = 0;
-            self.spoken = true;
             if matches!(self.state, State::Sasl(_)) {
                 self.state = State::Command;
             }
@@ -161,12 +165,14 @@ impl Session {
     }
 
     fn on_line(&mut self, now: Instant, text: &[u8], more: bool) {
-        self.spoken = true;
         if let State::Sasl(_) = self.state {
             return self.on_sasl_line(text);
         }
         match command::parse(text) {
             Ok(command) => self.on_command(now, command, more),
+            Err(Refused::Unclean) if command::is_foreign(text) => {
+                self.close_with(&words::FOREIGN, CloseReason::Refused);
+            }
             Err(Refused::Unclean) => self.refuse(&words::UNCLEAN),
             Err(Refused::Unknown) => self.refuse(&words::UNKNOWN),
             // What follows cannot be told from commands any more.
@@ -182,6 +188,9 @@ impl Session {
 
     fn on_command(&mut self, now: Instant, Command { verb, argument }: Command<'_>, more: bool) {
         let kind = verb.kind;
+        if kind == Kind::Foreign {
+            return self.close_with(&words::FOREIGN, CloseReason::Refused);
+        }
         if verb.ends_group && more {
             if kind == Kind::StartTls {
                 return self.close_with(&words::AFTER_STARTTLS, CloseReason::Refused);
@@ -220,8 +229,7 @@ impl Session {
             Kind::Help => self.say(&words::HELP),
             Kind::Quit => self.close_with(&words::BYE, CloseReason::Quit),
             Kind::Absent => self.refuse(&words::NOT_IMPLEMENTED),
-            Kind::Foreign => self.close_with(&words::FOREIGN, CloseReason::Refused),
-            Kind::Bdat => unreachable!("taken above"),
+            Kind::Bdat | Kind::Foreign => unreachable!("taken above"),
         }
     }
 
@@ -277,6 +285,7 @@ impl Session {
         match () {
             () if !self.policy.auth.is_on() => Some(words::NO_AUTH),
             () if self.facts.user.is_some() => Some(words::AUTH_IS_DONE),
+            () if self.facts.helo.is_empty() && self.policy.helo_required => Some(self.need_hello()),
             () if self.offers(Extension::Auth) => None,
             () if self.policy.auth.is_offered(true) && self.facts.tls.is_none() => Some(words::NEED_TLS_FOR_AUTH),
             () => Some(words::NO_AUTH),
@@ -290,6 +299,7 @@ impl Session {
         }
         match BASE64.decode(text) {
             Ok(response) => self.step_sasl(Some(&response)),
+            Err(_) if command::is_foreign(text) => self.close_with(&words::FOREIGN, CloseReason::Refused),
             Err(_) => {
                 self.state = State::Command;
                 self.refuse(&words::AUTH_SYNTAX);
@@ -334,13 +344,15 @@ impl Session {
     /// Why no transaction can begin now.
     fn mail_refusal(&self) -> Option<Reply> {
         match () {
-            () if self.policy.helo_required && self.facts.helo.is_empty() => {
-                Some(if self.policy.is_lmtp() { words::NEED_LHLO } else { words::NEED_HELO })
-            }
+            () if self.policy.helo_required && self.facts.helo.is_empty() => Some(self.need_hello()),
             () if self.policy.auth.is_required() && self.facts.user.is_none() => Some(words::NEED_AUTH),
             () if self.transaction.is_some() => Some(words::NESTED_MAIL),
             () => None,
         }
+    }
+
+    fn need_hello(&self) -> Reply {
+        if self.policy.is_lmtp() { words::NEED_LHLO } else { words::NEED_HELO }
     }
 
     fn read_mail(&self, now: Instant, argument: &str) -> Result<(ReversePath, MailParameters), Reply> {

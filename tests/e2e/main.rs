@@ -6,3 +6,4 @@ mod operation;
 mod queue;
 mod rubbish;
 mod submission;
+mod wire;

@@ -20,6 +20,8 @@ pub enum Kind {
     Vrfy,
     Help,
     Quit,
+    XClient,
+    XForward,
     /// Known, and not implemented: 502.
     Absent,
     /// A word of another protocol: HTTP.
@@ -57,9 +59,19 @@ pub enum Argument {
 const fn verb(word: &'static str, kind: Kind, argument: Argument) -> Verb {
     let before_tls = matches!(
         kind,
-        Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Noop | Kind::Rset | Kind::Help | Kind::Quit
+        Kind::Helo
+            | Kind::Ehlo
+            | Kind::Lhlo
+            | Kind::StartTls
+            | Kind::Noop
+            | Kind::Rset
+            | Kind::Help
+            | Kind::Quit
+            | Kind::XClient
+            | Kind::XForward
     );
-    let ends_group = matches!(kind, Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Auth | Kind::Data);
+    let ends_group =
+        matches!(kind, Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Auth | Kind::Data | Kind::XClient);
     let idle = matches!(
         kind,
         Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::Noop | Kind::Rset | Kind::Vrfy | Kind::Help | Kind::Absent
@@ -91,8 +103,8 @@ pub static VERBS: [Verb; 34] = [
     verb("SOML", Kind::Absent, Argument::May),
     verb("SAML", Kind::Absent, Argument::May),
     verb("BURL", Kind::Absent, Argument::May),
-    verb("XCLIENT", Kind::Absent, Argument::May),
-    verb("XFORWARD", Kind::Absent, Argument::May),
+    verb("XCLIENT", Kind::XClient, Argument::Must),
+    verb("XFORWARD", Kind::XForward, Argument::Must),
     verb("GET", Kind::Foreign, Argument::May),
     verb("POST", Kind::Foreign, Argument::May),
     verb("PUT", Kind::Foreign, Argument::May),
@@ -183,8 +195,9 @@ pub fn is_tls_hello(input: &[u8]) -> Option<bool> {
     }
 }
 
-/// Whether the argument of HELO, EHLO or LHLO can be meant as a name: a domain (underscores, a single label and a trailing dot are
-/// borne, as they are sent a lot) or an address literal, with or without the tag of IPv6.
+/// Whether the argument of HELO, EHLO or LHLO can be meant as a name: a domain (underscores, a single label, a trailing dot and any
+/// length are borne, as they are sent) or an address literal, with or without the tag of IPv6. Whether the name is any good is
+/// for checks to say.
 pub fn is_host(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('[') {
         let tagged = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
@@ -192,7 +205,8 @@ pub fn is_host(text: &str) -> bool {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok());
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    text.is_ascii() && waypost_types::Domain::parse(name).is_ok()
+    let long = name.len() > 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    text.is_ascii() && (long || waypost_types::Domain::parse(name).is_ok())
 }
 
 #[cfg(test)]

@@ -149,6 +149,7 @@ impl Pair {
                 Action::Send(bytes) => self.to_client.extend(bytes.iter()),
                 Action::Body(bytes) => self.body.extend_from_slice(&bytes),
                 Action::StartTls => self.server_wants_tls = true,
+                Action::Pause(_) => {}
                 Action::Close(_) => self.server_closed = true,
                 Action::Ask(_, Ask::Reset) => self.body.clear(),
                 Action::Ask(ticket, ask) => {

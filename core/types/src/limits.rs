@@ -29,6 +29,18 @@ pub const ALIAS_EXPANSION_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 20;
 /// Refused or unknown commands before a session is closed (Postfix: `smtpd_hard_error_limit` 20).
 pub const SESSION_ERRORS_MAX: u32 = 20;
+/// Errors of a session before answers to further ones are kept back (Postfix: `smtpd_soft_error_limit`).
+pub const TARPIT_ERRORS: u32 = 10;
+/// How much later each further error is answered than the one before.
+pub const TARPIT_STEP: Duration = Duration::from_millis(200);
+/// The longest that an answer is kept back. It costs us a connection, and the client a slot that it would use against us.
+pub const TARPIT_MAX: Duration = Duration::from_secs(5);
+/// Errors of a session while connections run short (Postfix's stress mode has 1, which a mistyped recipient reaches).
+pub const PRESSED_ERRORS_MAX: u32 = 3;
+/// Waiting for a client while connections run short (Postfix's stress mode).
+pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long FUTURERELEASE may hold a message.
+pub const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes read and not yet understood, per session: one pipelined group.
 pub const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of replies waiting for a client that does not read.

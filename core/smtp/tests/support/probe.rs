@@ -111,6 +111,7 @@ impl Probe {
                 assert!(!self.open, "no transaction is left behind");
                 self.trace.closed = Some(format!("{reason:?}"));
             }
+            Action::Pause(_) => {}
             Action::StartTls => unreachable!("not offered without TLS"),
             Action::Ask(_, Ask::Reset) => {
                 assert!(std::mem::take(&mut self.open), "only what was begun is void");

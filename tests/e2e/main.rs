@@ -1,7 +1,9 @@
 //! What an operator sees: the real binary, from connection to Maildir and next hop.
 
 mod delivery;
+mod doors;
 mod inbound;
+mod memory;
 mod operation;
 mod queue;
 mod rubbish;

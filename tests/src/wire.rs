@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -211,6 +211,11 @@ fn is_status(word: &str) -> bool {
 
 /// TLS as mail clients do it between strangers: any certificate will do.
 fn any_certificate() -> Arc<ClientConfig> {
+    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(make_config);
+    CONFIG.clone()
+}
+
+fn make_config() -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -260,7 +265,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// Connects from an address of this machine to 127.0.0.1.
-pub(crate) fn connect_from(source: [u8; 4], port: u16) -> std::io::Result<TcpStream> {
+pub fn connect_from(source: [u8; 4], port: u16) -> std::io::Result<TcpStream> {
     let target = SocketAddr::from(([127, 0, 0, 1], port));
     if source == [127, 0, 0, 1] {
         return TcpStream::connect_timeout(&target, Duration::from_secs(10));

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio::task::JoinHandle;
 use waypost_route::{Resolution, Router};
-use waypost_smtp::server::{Answer, Ask, Session};
+use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
 use waypost_types::verdict::Credentials;
 use waypost_types::{
     Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
@@ -21,8 +21,9 @@ use crate::check::relay::{self, Target};
 use crate::check::{self, Refusal};
 use crate::credential::AuthError;
 use crate::intake::Body;
+use crate::meter::Meter;
 use crate::options::Rules;
-use crate::shared::Shared;
+use crate::shared::{Shared, wall_clock};
 
 /// One session's decisions, and what they remember.
 pub(crate) struct Pipeline {
@@ -54,6 +55,8 @@ pub(crate) struct Transaction {
     /// The *why* of the message.
     pub(crate) opinions: Vec<Opinion>,
     pub(crate) fate: Option<Fate>,
+    /// Where the message came from, as a filter of our own says by XFORWARD.
+    pub(crate) forwarded: Option<Forwarded>,
 }
 
 /// What is to become of a message that its client is told to be accepted.
@@ -72,7 +75,10 @@ impl Pipeline {
         Pipeline {
             jury: (stages != StageSet::EMPTY).then(|| Mutex::new(rules.judge.open())),
             stages,
-            name: if trusted { PeerName::Settled } else { PeerName::ask(&shared, facts.peer.ip()) },
+            name: match trusted || facts.peer_name.is_some() {
+                true => PeerName::Settled,
+                false => PeerName::ask(&shared, facts.peer.ip()),
+            },
             trusted,
             body: Body::new(shared.clone()),
             transaction: Transaction::default(),
@@ -110,7 +116,7 @@ impl Pipeline {
     /// Answers a question. Bounded in time: judges, DNS and credentials all are.
     pub(crate) async fn answer(&mut self, ask: Ask, session: &mut Session) -> Answer {
         match ask {
-            Ask::Connect => self.pass(Stage::Connect, session).await,
+            Ask::Connect | Ask::Proxied => self.pass(Stage::Connect, session).await,
             Ask::Helo => self.pass(Stage::Helo, session).await,
             // Boxed: rare and large, and every idle session would carry their size.
             Ask::Auth(credentials) => Box::pin(self.auth(credentials, session)).await,
@@ -149,6 +155,12 @@ impl Pipeline {
     }
 
     async fn mail(&mut self, sender: ReversePath, parameters: MailParameters, session: &mut Session) -> Answer {
+        self.transaction.forwarded = session.forwarded().cloned();
+        if !self.within_rate(session.facts(), &self.shared.meters.messages, self.rules.rates.messages) {
+            let envelope = Envelope { sender, ..Envelope::default() };
+            let refusal = Refusal::new("rate", 450, Enhanced(4, 7, 1), "too many messages from you, try again later");
+            return self.refuse_by(Stage::Mail, session.facts(), refusal, Some(&envelope), None);
+        }
         let checked = match sender.address() {
             Some(address) => check::utf8_announced(address, parameters.smtputf8),
             None => Ok(()),
@@ -183,9 +195,38 @@ impl Pipeline {
                 Some(no) => return no,
             }
         }
+        if let Err(refusal) = self.is_late(session, &address) {
+            let envelope = Some(&**session.envelope());
+            return self.refuse_by(Stage::Rcpt, session.facts(), refusal, envelope, Some(&address));
+        }
         self.transaction.expanded += target.count();
         self.transaction.targets.push((address, target));
         Answer::Yes
+    }
+
+    /// What makes a recipient wait that nothing speaks against: the client's rate, and its being a stranger.
+    fn is_late(&self, session: &Session, recipient: &Address) -> Result<(), Refusal> {
+        let facts = session.facts();
+        if !self.within_rate(facts, &self.shared.meters.recipients, self.rules.rates.recipients) {
+            let text = "too many recipients from you, try again later";
+            return Err(Refusal::new("rate", 450, Enhanced(4, 7, 1), text));
+        }
+        match &self.rules.greylist {
+            Some(greylist) if !self.trusted && facts.user.is_none() => {
+                let answer = greylist.check(facts.peer.ip(), &session.envelope().sender, recipient, wall_clock());
+                answer.map_err(|reply| Refusal { by: "greylist", reply })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn within_rate(&self, facts: &SessionFacts, meter: &Meter, per_minute: u32) -> bool {
+        let free = self.trusted || facts.user.is_some();
+        let within = free || meter.allows(self.rules.prefix.of(facts.peer.ip()), per_minute, Instant::now());
+        if !within {
+            self.shared.limit(facts, "rate");
+        }
+        within
     }
 
     /// `<postmaster>` without a domain (RFC 5321 §4.5.1) stands at our host name, which need not be a domain with mailboxes: then it is the

@@ -110,6 +110,12 @@ impl ExtensionSet {
         [MtPriority, DeliverBy, FutureRelease, XClient, XForward].into_iter().fold(all, ExtensionSet::without)
     }
 
+    /// The members of both sets.
+    #[must_use]
+    pub fn plus(self, other: ExtensionSet) -> ExtensionSet {
+        ExtensionSet(self.0 | other.0)
+    }
+
     /// The members of this set that are not in `other`.
     #[must_use]
     pub fn minus(self, other: ExtensionSet) -> ExtensionSet {

@@ -7,14 +7,14 @@ use waypost_tests::waypost::field;
 use waypost_tests::{Waypost, Wire, free_port};
 
 /// Reads a reply and wants this code of it; gives its text.
-fn expect(wire: &mut Wire, code: u16) -> String {
+pub(crate) fn expect(wire: &mut Wire, code: u16) -> String {
     let reply = wire.reply().unwrap_or_else(|error| panic!("{error}\n{}", wire.transcript));
     let reply = reply.unwrap_or_else(|| panic!("closed instead of {code}\n{}", wire.transcript));
     assert_eq!(reply.code, code, "\n{}", wire.transcript);
     reply.lines.join("\n")
 }
 
-fn say(wire: &mut Wire, line: &str, code: u16) -> String {
+pub(crate) fn say(wire: &mut Wire, line: &str, code: u16) -> String {
     wire.send(format!("{line}\r\n").as_bytes());
     expect(wire, code)
 }
@@ -354,4 +354,21 @@ fn bare_newlines_are_refused_where_the_operator_says_so() {
     assert!(expect(&mut wire, 521).starts_with("5.5.2"));
     closed(&mut wire);
     assert!(server.mailbox("alice").is_empty());
+}
+
+#[test]
+fn a_thousand_recipients_and_not_one_more() {
+    let server = Waypost::start(&[]);
+    let mut wire = greeted(Wire::connect(server.mx));
+    say(&mut wire, "MAIL FROM:<joe@client.example>", 250);
+    let group: String = (0..1001).map(|n| format!("RCPT TO:<alice+{n}@waypost.test>\r\n")).collect();
+    wire.send(group.as_bytes());
+    for _ in 0..1000 {
+        expect(&mut wire, 250);
+    }
+    assert!(expect(&mut wire, 452).starts_with("4.5.3"));
+    say(&mut wire, "DATA", 354);
+    say(&mut wire, "Subject: to all\r\n\r\nx\r\n.", 250);
+    server.wait_for_mail("alice", 1);
+    say(&mut wire, "NOOP", 250);
 }

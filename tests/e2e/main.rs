@@ -2,6 +2,7 @@
 
 mod delivery;
 mod doors;
+mod envelope;
 mod inbound;
 mod memory;
 mod operation;

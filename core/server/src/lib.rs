@@ -23,6 +23,7 @@ mod intake;
 mod listener;
 mod meter;
 pub mod options;
+mod peer_name;
 mod pipeline;
 mod shared;
 mod trace_header;

@@ -1,14 +1,14 @@
 //! From a session's question to its answer: built-in checks, then routing, then whoever the door's judge seats.
 //!
-//! Order is the promise: a judge is asked only about what the checks and relay control have let through, so its `Accept` can widen nothing. Stages
-//! at which nobody wants to be asked cost one bit test. The final dot is `intake::admit`'s.
+//! Order is the promise: rate of messages, checks, relay control and routing, judges, and last what only makes a client wait (rate of
+//! recipients, greylisting), so that nobody is remembered for mail that is refused anyway. A judge is asked only about what the
+//! checks and relay control have let through, so its `Accept` can widen nothing. Stages at which nobody wants to be asked cost one
+//! bit test. The final dot is `intake::admit`'s.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::task::JoinHandle;
 use waypost_route::{Resolution, Router};
 use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
 use waypost_types::verdict::Credentials;
@@ -23,6 +23,7 @@ use crate::credential::AuthError;
 use crate::intake::Body;
 use crate::meter::Meter;
 use crate::options::Rules;
+use crate::peer_name::PeerName;
 use crate::shared::{Shared, wall_clock};
 
 /// One session's decisions, and what they remember.
@@ -451,7 +452,7 @@ impl Pipeline {
     }
 
     fn needs_name_for_message(&self) -> bool {
-        !matches!(self.name, PeerName::Settled)
+        !self.name.is_settled()
     }
 
     /// Waits for the client's name once, within its bound; later only looks whether it has come.
@@ -483,63 +484,6 @@ fn of_class(mut reply: Reply, class: u16) -> Reply {
         reply.enhanced = Some(Enhanced(class as u8, status.1, status.2));
     }
     reply
-}
-
-/// The client's forward-confirmed name. Looked up beside the session from its start, so that by the time somebody wants it, it is there.
-enum PeerName {
-    /// Being looked up since.
-    Asked(Lookup, Instant),
-    /// Nobody waits for it any more; it is taken if it comes.
-    Late(Lookup),
-    /// Known, or not to be known.
-    Settled,
-}
-
-impl PeerName {
-    fn ask(shared: &Arc<Shared>, peer: IpAddr) -> PeerName {
-        // Names of our own loopback say nothing.
-        if peer.is_loopback() {
-            return PeerName::Settled;
-        }
-        let dns = shared.services.dns.clone();
-        let patience = shared.options.name_timeout * 4;
-        let lookup = async move {
-            let name = tokio::time::timeout(patience, dns.confirmed_name(peer)).await;
-            name.ok()?.ok()?.map(|name| name.as_str().into())
-        };
-        PeerName::Asked(Lookup(tokio::spawn(lookup)), Instant::now())
-    }
-
-    /// The name, if it has become known with this call.
-    async fn settle(&mut self, patience: std::time::Duration) -> Option<Arc<str>> {
-        match std::mem::replace(self, PeerName::Settled) {
-            PeerName::Settled => None,
-            PeerName::Asked(mut lookup, since) => {
-                let left = patience.saturating_sub(since.elapsed());
-                match tokio::time::timeout(left, &mut lookup.0).await {
-                    Ok(name) => name.ok().flatten(),
-                    Err(_) => {
-                        *self = PeerName::Late(lookup);
-                        None
-                    }
-                }
-            }
-            PeerName::Late(mut lookup) if lookup.0.is_finished() => (&mut lookup.0).await.ok().flatten(),
-            PeerName::Late(lookup) => {
-                *self = PeerName::Late(lookup);
-                None
-            }
-        }
-    }
-}
-
-/// A lookup that ends with whoever wanted it.
-struct Lookup(JoinHandle<Option<Arc<str>>>);
-
-impl Drop for Lookup {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[cfg(test)]

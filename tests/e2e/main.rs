@@ -1,9 +1,13 @@
 //! What an operator sees: the real binary, from connection to Maildir and next hop.
 
 mod delivery;
+mod doors;
+mod envelope;
 mod inbound;
+mod memory;
 mod operation;
 mod privileges;
 mod queue;
 mod rubbish;
 mod submission;
+mod wire;

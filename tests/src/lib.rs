@@ -8,6 +8,7 @@
 //! | [`sink`] | [`Sink`]: a receiving host on loopback that can be rude |
 //! | [`names`] | [`NoNames`](names::NoNames): a name server that knows no name, so that no test asks the world |
 //! | [`zone`] | [`Zone`](zone::Zone): a name server that knows a few names and has bad days |
+//! | [`wire`] | [`Wire`]: a client that does exactly what it is told, octet by octet, with and without TLS |
 //! | [`tool`] | other people's programs: swaks, Python, Postfix's load generator |
 
 pub mod dialog;
@@ -15,11 +16,13 @@ pub mod names;
 pub mod sink;
 pub mod tool;
 pub mod waypost;
+pub mod wire;
 pub mod zone;
 
 pub use dialog::Dialog;
 pub use sink::{Manner, Received, Sink};
 pub use waypost::Waypost;
+pub use wire::Wire;
 
 use std::time::{Duration, Instant};
 

@@ -10,11 +10,11 @@ use waypost_types::{Address, Domain, Transport};
 use crate::Surroundings;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Listener, Log, Plugin, Queue, Tls, TlsMode, Users,
+    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, Alias, read_aliases, read_users};
-use crate::value::is_name;
+use crate::value::{is_name, parse_network};
 
 /// Checks the sheet as a whole and makes the configuration of it. The mistakes include those that are there already.
 pub(crate) fn check(
@@ -57,6 +57,7 @@ impl Check<'_> {
         self.sockets();
         self.tls();
         self.relay();
+        self.greylist();
         self.queue();
         self.dkim();
         let data = self.sheet.path("data")?.to_path_buf();
@@ -109,6 +110,7 @@ impl Check<'_> {
         }
         for (name, place) in self.sheet.names("listener").to_vec() {
             self.listener(&name, place);
+            self.proxies(&name);
         }
     }
 
@@ -205,6 +207,54 @@ impl Check<'_> {
                 problem,
                 "list only networks of your own; users log in on a submission port",
             );
+        }
+    }
+
+    fn greylist(&mut self) {
+        if self.sheet.span("greylist.delay") >= self.sheet.span("greylist.window") {
+            let problem =
+                "`greylist.window` is not longer than `greylist.delay`: whoever waits long enough is forgotten";
+            self.mistake("greylist.window", problem, "make the window at least some hours");
+        }
+        for sender in self.sheet.texts("greylist.senders").unwrap_or_default() {
+            let ok = match sender.contains('@') {
+                true => Address::parse(sender).is_ok(),
+                false => Domain::parse(sender).is_ok(),
+            };
+            if !ok {
+                let problem = format!("`greylist.senders`: `{sender}` is no address and no domain");
+                self.mistake("greylist.senders", problem, "write user@example.com or example.com");
+            }
+        }
+    }
+
+    /// Who is believed about who the client is, and what is not offered to whom.
+    fn proxies(&mut self, name: &str) {
+        for leaf in ["proxy-protocol", "xclient"] {
+            let path = format!("listener.{name}.{leaf}");
+            for network in self.sheet.networks(&path).iter().filter(|network| network.prefix_len() == 0) {
+                let problem = format!("`{path}` holds {network}: anybody could pass for any client");
+                self.mistake(&path, problem, "list only the addresses of your own balancers and proxies");
+            }
+        }
+        let path = format!("listener.{name}.mask-for");
+        for (network, _, place) in self.sheet.map(&path) {
+            if parse_network(network).is_err() {
+                let problem = format!("`{path}`: `{network}` is no network");
+                self.mistakes.push(Mistake::new(place.clone(), problem, "write 192.0.2.0/24 or 2001:db8::/32"));
+            }
+        }
+        let (mask, bind) = (format!("listener.{name}.mask"), format!("listener.{name}.bind"));
+        let masked = self.sheet.texts(&mask).unwrap_or_default();
+        if masked.contains(&"STARTTLS") && self.sheet.word(&format!("listener.{name}.tls")) == Some("required") {
+            let problem = format!("`{mask}` hides STARTTLS, without which nothing is taken on this port");
+            self.mistake(&mask, problem, "leave STARTTLS out of the mask, or set tls to none");
+        }
+        let port_25 = self.sheet.sockets(&bind).iter().any(|socket| socket.port() == 25);
+        if port_25 && self.sheet.word(&format!("listener.{name}.preset")) == Some("lmtp") {
+            let problem =
+                format!("[listener.{name}] speaks LMTP on port 25, where hosts expect SMTP (RFC 2033 section 5)");
+            self.mistake(&bind, problem, "use port 24 or any other for LMTP");
         }
     }
 
@@ -430,6 +480,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             messages_per_connection: number("delivery.messages-per-connection") as u32,
             connect_timeout: span("delivery.connect-timeout"),
         },
+        greylist: build_greylist(&sheet),
         dns: Dns {
             servers: s.sockets("dns.servers"),
             dnssec: s.flag("dns.dnssec").expect(CHECKED),
@@ -451,6 +502,31 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         notes,
         sheet,
     }
+}
+
+fn strings(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(str::to_string).collect()
+}
+
+fn mask_for(s: &Sheet, path: &str) -> Vec<(ipnet::IpNet, Vec<String>)> {
+    s.map(path)
+        .into_iter()
+        .map(|(network, words, _)| (parse_network(network).expect(CHECKED), strings(words)))
+        .collect()
+}
+
+fn build_greylist(s: &Sheet) -> Option<Greylist> {
+    let span = |path| s.span(path).expect(CHECKED);
+    let senders = s.texts("greylist.senders").unwrap_or_default();
+    let (addresses, domains): (Vec<&str>, Vec<&str>) = senders.into_iter().partition(|sender| sender.contains('@'));
+    s.flag("greylist.enabled").expect(CHECKED).then(|| Greylist {
+        delay: span("greylist.delay"),
+        window: span("greylist.window"),
+        lifetime: span("greylist.remember"),
+        addresses: addresses.iter().map(|text| Address::parse(text).expect(CHECKED)).collect(),
+        domains: domains.iter().map(|text| Domain::parse(text).expect(CHECKED)).collect(),
+        networks: s.networks("greylist.networks"),
+    })
 }
 
 fn build_listener(s: &Sheet, name: &str) -> Listener {
@@ -490,6 +566,21 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
         data_timeout: span("data-timeout"),
         connections: number("connections") as usize,
         connections_per_address: number("connections-per-address") as usize,
+        connections_per_minute: number("connections-per-minute") as u32,
+        messages_per_minute: number("messages-per-minute") as u32,
+        recipients_per_minute: number("recipients-per-minute") as u32,
+        client_prefix: (number("client-prefix-v4") as u8, number("client-prefix-v6") as u8),
+        pressure: number("pressure") as u8,
+        greeting_delay: span("greeting-delay"),
+        refuse_haste: word("haste") == "refuse",
+        refuse_bare_newlines: word("bare-newlines") == "refuse",
+        tarpit: span("tarpit"),
+        mask: strings(s.texts(&at("mask")).unwrap_or_default()),
+        mask_for: mask_for(s, &at("mask-for")),
+        offer: strings(s.texts(&at("offer")).unwrap_or_default()),
+        hold_max: span("hold-max"),
+        balancers: s.networks(&at("proxy-protocol")),
+        proxies: s.networks(&at("xclient")),
         plugins: s.texts(&at("plugins")).map(|names| names.into_iter().map(str::to_string).collect()),
     }
 }

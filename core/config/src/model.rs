@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use waypost_route::DomainPattern;
-use waypost_types::{Domain, Transport};
+use waypost_types::{Address, Domain, Transport};
 
 pub use crate::table::Account;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub queue: Queue,
     /// `[delivery]`.
     pub delivery: Delivery,
+    /// `[greylist]`.
+    pub greylist: Option<Greylist>,
     /// `[dns]`.
     pub dns: Dns,
     /// `plugins.chain`, with the settings of each.
@@ -124,6 +126,36 @@ pub struct Listener {
     pub connections: usize,
     /// `connections-per-address`.
     pub connections_per_address: usize,
+    /// `connections-per-minute`.
+    pub connections_per_minute: u32,
+    /// `messages-per-minute`.
+    pub messages_per_minute: u32,
+    /// `recipients-per-minute`.
+    pub recipients_per_minute: u32,
+    /// `client-prefix-v4` and `client-prefix-v6`.
+    pub client_prefix: (u8, u8),
+    /// `pressure`, in percent.
+    pub pressure: u8,
+    /// `greeting-delay`.
+    pub greeting_delay: Duration,
+    /// `haste = "refuse"`.
+    pub refuse_haste: bool,
+    /// `bare-newlines = "refuse"`.
+    pub refuse_bare_newlines: bool,
+    /// `tarpit`.
+    pub tarpit: Duration,
+    /// `mask`: keywords.
+    pub mask: Vec<String>,
+    /// `mask-for`.
+    pub mask_for: Vec<(IpNet, Vec<String>)>,
+    /// `offer`: keywords.
+    pub offer: Vec<String>,
+    /// `hold-max`.
+    pub hold_max: Duration,
+    /// `proxy-protocol`.
+    pub balancers: Vec<IpNet>,
+    /// `xclient`.
+    pub proxies: Vec<IpNet>,
     /// `plugins`; `None` for all of the chain.
     pub plugins: Option<Vec<String>>,
 }
@@ -141,6 +173,23 @@ pub struct Tls {
     pub alpn: Vec<String>,
     /// `tickets`.
     pub tickets: bool,
+}
+
+/// `[greylist]`, if it is enabled.
+#[derive(Clone, Debug)]
+pub struct Greylist {
+    /// `delay`.
+    pub delay: Duration,
+    /// `window`.
+    pub window: Duration,
+    /// `remember`.
+    pub lifetime: Duration,
+    /// `senders` that are addresses.
+    pub addresses: Vec<Address>,
+    /// `senders` that are domains.
+    pub domains: Vec<Domain>,
+    /// `networks`.
+    pub networks: Vec<IpNet>,
 }
 
 /// `[users]`.

@@ -235,7 +235,15 @@ impl Sheet {
 }
 
 fn text_values(values: &[Value]) -> Vec<&str> {
-    values.iter().filter_map(|value| if let Value::Text(text) = value { Some(text.as_str()) } else { None }).collect()
+    let mut texts = Vec::with_capacity(values.len());
+    for value in values {
+        match value {
+            Value::Text(text) => texts.push(text.as_str()),
+            Value::Word(word) => texts.push(*word),
+            _ => {}
+        }
+    }
+    texts
 }
 
 /// A default of ours, which cannot be wrong: a test reads them all.

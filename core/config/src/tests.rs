@@ -146,6 +146,20 @@ fn what_does_not_go_together_is_told() {
         ("hostname = \"short\"", "is no full name"),
         ("hostname = 3", "write a domain"),
         ("[users]\nseparator = \"++\"", "longer than one"),
+        ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nxclient=\"0.0.0.0/0\"", "pass for any client"),
+        ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nproxy-protocol=\"::/0\"", "pass for any client"),
+        (
+            "[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nmask-for={ \"nowhere\" = [\"DSN\"] }",
+            "`nowhere` is no network",
+        ),
+        ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nmask=[\"CHUNKNIG\"]", "did you mean \"CHUNKING\""),
+        (
+            "[listener.a]\npreset=\"submission\"\nbind=\"127.0.0.1:1\"\nmask=[\"STARTTLS\"]",
+            "without which nothing is taken",
+        ),
+        ("[listener.a]\npreset=\"lmtp\"\nbind=\"127.0.0.1:25\"", "RFC 2033"),
+        ("[greylist]\nsenders=[\"not a sender\"]", "is no address and no domain"),
+        ("[greylist]\ndelay=\"1d\"\nwindow=\"1h\"", "is forgotten"),
     ] {
         let top_first = if text.starts_with('[') { format!("{SMALL}{text}") } else { format!("{text}\n{SMALL}") };
         let told = mistakes(&top_first, &[]);
@@ -250,4 +264,21 @@ fn a_plugin_of_the_chain_needs_no_section() {
     let config = desk.load(&format!("{SMALL}[plugins]\nchain = [\"quiet\"]\n"), &[]);
     let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(config.plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>(), ["quiet"]);
+}
+
+#[test]
+fn doors_differ_by_client() {
+    let text = format!(
+        "{SMALL}mask = [\"SMTPUTF8\"]\nmask-for = {{ \"192.0.2.0/24\" = [\"CHUNKING\", \"DSN\"] }}\nxclient = \"10.0.0.1\"\n\
+         [greylist]\nenabled = true\nsenders = [\"a@b.example\", \"friend.example\"]\n"
+    );
+    let config = Desk::new().load(&text, &[]).expect("no mistakes");
+    let mx = &config.listeners[0];
+    assert_eq!((mx.mask.as_slice(), mx.proxies.len()), (["SMTPUTF8".to_string()].as_slice(), 1));
+    assert_eq!(mx.mask_for[0].0.to_string(), "192.0.2.0/24");
+    assert_eq!(mx.mask_for[0].1, ["CHUNKING", "DSN"]);
+    assert_eq!(mx.offer, ["MT-PRIORITY", "DELIVERBY"]);
+    assert!(mx.refuse_haste && !mx.greeting_delay.is_zero());
+    let greylist = config.greylist.expect("it is enabled");
+    assert_eq!((greylist.addresses.len(), greylist.domains.len()), (1, 1));
 }

@@ -330,7 +330,7 @@ pub(crate) fn parse_socket(text: &str, default_port: u16) -> Option<SocketAddr> 
 }
 
 /// A network without host bits; `Err(Some)` is what was probably meant.
-fn parse_network(text: &str) -> Result<IpNet, Option<IpNet>> {
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, Option<IpNet>> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

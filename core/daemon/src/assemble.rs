@@ -14,11 +14,12 @@ use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Sou
 use waypost_queue::schedule::Backoff;
 use waypost_resolve::{Dnssec, Own, ResolverOptions};
 use waypost_route::{Alias, AliasKey, DomainPattern, Mistake, RelayDomain, Router, Tables, Target};
-use waypost_server::Rules;
-use waypost_smtp::server::Policy;
+use waypost_server::{Greylist, Prefix, Rates, Rules, Sender};
+use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
+use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
-use waypost_types::port::Table;
+use waypost_types::port::{KeyValue, Table};
 use waypost_types::{Address, Host, Judge, Transport};
 
 /// Sockets that are bound and not yet served.
@@ -91,7 +92,13 @@ fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
 }
 
 /// What a port allows.
-pub(crate) fn rules(config: &Config, listener: &Listener, tls: Option<ServerTls>, judge: Arc<dyn Judge>) -> Rules {
+pub(crate) fn rules(
+    config: &Config,
+    listener: &Listener,
+    tls: Option<ServerTls>,
+    judge: Arc<dyn Judge>,
+    store: Arc<dyn KeyValue>,
+) -> Rules {
     let mut rules = Rules::new(Arc::new(policy(config, listener)), judge);
     rules.tls = tls;
     rules.relay_networks =
@@ -99,7 +106,36 @@ pub(crate) fn rules(config: &Config, listener: &Listener, tls: Option<ServerTls>
     rules.relay_users = listener.relay_users;
     rules.sessions_max = listener.connections;
     rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
+    rules.rates = Rates {
+        connections: listener.connections_per_minute,
+        messages: listener.messages_per_minute,
+        recipients: listener.recipients_per_minute,
+    };
+    rules.prefix = Prefix { v4: listener.client_prefix.0, v6: listener.client_prefix.1 };
+    rules.pressed_percent = listener.pressure;
+    rules.balancers = listener.balancers.as_slice().into();
+    rules.proxies = listener.proxies.as_slice().into();
+    rules.masks = listener.mask_for.iter().map(|(network, words)| (*network, extensions(words))).collect();
+    rules.greylist = greylist(config, store).filter(|_| listener.transport == Transport::Mx);
     rules
+}
+
+fn extensions(keywords: &[String]) -> ExtensionSet {
+    let known = keywords.iter().filter_map(|word| Extension::from_keyword(word));
+    known.fold(ExtensionSet::EMPTY, ExtensionSet::with)
+}
+
+fn greylist(config: &Config, store: Arc<dyn KeyValue>) -> Option<Greylist> {
+    let greylist = config.greylist.as_ref()?;
+    let addresses = greylist.addresses.iter().cloned().map(Sender::Address);
+    Some(Greylist {
+        store,
+        delay: greylist.delay,
+        window: greylist.window,
+        lifetime: greylist.lifetime,
+        senders: addresses.chain(greylist.domains.iter().cloned().map(Sender::Domain)).collect(),
+        networks: greylist.networks.as_slice().into(),
+    })
 }
 
 fn policy(config: &Config, listener: &Listener) -> Policy {
@@ -128,6 +164,13 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
     policy.errors_max = listener.errors;
     policy.command_timeout = listener.command_timeout;
     policy.data_timeout = listener.data_timeout;
+    policy.greeting_delay = listener.greeting_delay;
+    let haste = if listener.refuse_haste { Impatience::Refuse } else { Impatience::Ignore };
+    (policy.pregreet, policy.unauthorised_pipelining) = (haste, haste);
+    policy.bare_newline = if listener.refuse_bare_newlines { BareNewline::Refuse } else { BareNewline::Normalise };
+    policy.tarpit_max = listener.tarpit;
+    policy.hold_max = listener.hold_max;
+    policy.extensions = policy.extensions.plus(extensions(&listener.offer)).minus(extensions(&listener.mask));
     policy
 }
 

@@ -87,7 +87,7 @@ impl Site {
         let listeners = config.listeners.iter().zip(sockets.mail).map(|(listener, sockets)| Listener {
             name: listener.name.as_str().into(),
             sockets,
-            rules: rules(&config, listener, &certificates, &plugins),
+            rules: rules(&config, listener, &certificates, &plugins, &store),
         });
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
         let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
@@ -176,7 +176,7 @@ impl Site {
         self.router.store(Arc::new(router));
         for listener in &config.listeners {
             // A listener that is new or gone is among `restart`.
-            self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins));
+            self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins, &self.store));
         }
         self.certificates.store(Arc::new(certificates));
         self.courier.forget_plans();
@@ -192,7 +192,8 @@ impl Site {
         match self.certificates.load().renewed(&config) {
             Ok(certificates) => {
                 for listener in &config.listeners {
-                    self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins));
+                    self.server
+                        .reload(&listener.name, rules(&config, listener, &certificates, &self.plugins, &self.store));
                 }
                 self.certificates.store(Arc::new(certificates));
                 self.say("info", "certificates have changed on disk and were read again");
@@ -248,12 +249,18 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-fn rules(config: &Config, listener: &waypost_config::model::Listener, tls: &Certificates, plugins: &Plugins) -> Rules {
+fn rules(
+    config: &Config,
+    listener: &waypost_config::model::Listener,
+    tls: &Certificates,
+    plugins: &Plugins,
+    store: &RocksStore,
+) -> Rules {
     let judge: Arc<dyn Judge> = match &listener.plugins {
         Some(names) => Arc::new(plugins.select(names)),
         None => Arc::new(plugins.clone()),
     };
-    assemble::rules(config, listener, tls.of(listener), judge)
+    assemble::rules(config, listener, tls.of(listener), judge, Arc::new(store.kv()))
 }
 
 fn server_options(config: &Config) -> Options {

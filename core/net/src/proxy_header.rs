@@ -206,6 +206,55 @@ mod tests {
         assert!(matches!(parse(&v2(0x21, 0x11, &[0; 11])), Err(NoHeader::Invalid(_))));
     }
 
+    /// Headers, damaged at random and cut anywhere: never a panic, never more asked for than the bounds allow, and what is a header
+    /// is one whichever way it comes in.
+    #[test]
+    fn whatever_comes_is_bounded_and_read_the_same_in_pieces() {
+        let mut seed = 7u64;
+        let mut random = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % below
+        };
+        let whole = [
+            b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 25\r\n".to_vec(),
+            b"PROXY TCP6 2001:db8::1 ::1 5000 25\r\n".to_vec(),
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            v2(0x21, 0x11, &[192, 0, 2, 1, 198, 51, 100, 2, 0x13, 0x88, 0, 25, 4, 0, 0]),
+            v2(0x21, 0x21, &[7; 36]),
+            v2(0x20, 0, b""),
+        ];
+        let mut headers = 0;
+        for _ in 0..100_000 {
+            let mut bytes = whole[random(whole.len())].clone();
+            for _ in 0..random(4) {
+                let at = random(bytes.len());
+                bytes[at] = [random(256) as u8, b' ', b'\r', b'\n', b'0'][random(5)];
+            }
+            let mut read = 0;
+            let found = loop {
+                match parse(&bytes[..read]) {
+                    Err(NoHeader::Incomplete(needed)) if needed <= bytes.len() => {
+                        assert!(needed > read, "more is asked for");
+                        read = needed;
+                    }
+                    other => break other,
+                }
+            };
+            match found {
+                Ok((proxied, length)) => {
+                    headers += 1;
+                    assert_eq!(length, read, "never more is read than the header");
+                    assert_eq!(parse(&bytes), Ok((proxied, length)));
+                }
+                Err(NoHeader::Incomplete(needed)) => {
+                    assert!(needed <= V2_FIXED_BYTES + V2_REST_BYTES_MAX && needed > bytes.len());
+                }
+                Err(NoHeader::Invalid(_)) => assert!(parse(&bytes).is_err()),
+            }
+        }
+        assert!(headers > 10_000, "{headers}");
+    }
+
     #[tokio::test]
     async fn what_follows_the_header_stays_in_the_stream() {
         for header in [b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 25\r\n".to_vec(), v2(0x20, 0, b"abc")] {

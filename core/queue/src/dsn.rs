@@ -97,12 +97,19 @@ pub fn wanted(reporter: &Reporter, entry: &Entry, news: &Settled, passed_on: boo
     match &news.outcome {
         Outcome::Failed(_) => notify.failure.then_some(Reason::Failure),
         Outcome::Delayed(_) => {
-            let late = now.since(entry.accepted) >= reporter.delay_after;
+            let late = now.since(entry.accepted) >= delay_after(reporter, entry);
             (notify.delay && late && !delivery.delay_reported).then_some(Reason::Delay)
         }
         Outcome::Relayed(_) if passed_on => None,
         Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Expanded => notify.success.then_some(Reason::Success),
     }
+}
+
+/// When a message counts as late: RFC 2852 §4, mode N, is the sender's own idea of it.
+fn delay_after(reporter: &Reporter, entry: &Entry) -> Duration {
+    let by = entry.parameters.deliver_by.filter(|by| !by.return_when_late);
+    let wanted = by.map(|by| Duration::from_secs(by.seconds.max(0).unsigned_abs()));
+    wanted.map_or(reporter.delay_after, |wanted| wanted.min(reporter.delay_after))
 }
 
 /// A report about some recipients of `entry`, which is as it is after the settlement ([`Entry::settled`]).

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until, timeout};
 use waypost_net::Stream;
 use waypost_net::listen::Accepted;
+use waypost_net::proxy_header::{self, Proxied};
 use waypost_smtp::server::{Action, Ask, CloseReason, Session, Ticket};
 use waypost_types::{Event, SessionFacts, SessionId, TlsFacts, limits};
 
@@ -45,10 +46,16 @@ pub(crate) async fn run(
     rules: Arc<Rules>,
     accepted: Accepted,
     told: oneshot::Receiver<()>,
-    guest: Guest,
+    mut guest: Guest,
 ) {
-    let _guest = guest;
     let begun = Instant::now();
+    let mut accepted = accepted;
+    if rules.is_balancer(accepted.peer.ip()) {
+        let introduced = Box::pin(introduce(&shared, &mut accepted)).await;
+        if !introduced || !guest.becomes(&rules, &accepted) {
+            return;
+        }
+    }
     let Accepted { stream, peer, local, .. } = accepted;
     let id = shared.session_id();
     let observer = shared.services.observer.clone();
@@ -83,12 +90,17 @@ pub(crate) async fn run(
     let now = Instant::now();
     let mut session = Session::new(rules.policy.clone(), facts, now);
     session.set_clock(now, wall_clock());
+    let is_proxy = rules.is_proxy(peer.ip());
+    session.offer(rules.extensions(peer.ip(), is_proxy));
+    session.set_pressed(guest.is_pressed());
     let mut connection = Connection {
         stream,
         session,
         pipeline,
         shared,
         rules,
+        guest,
+        is_proxy,
         input: BytesMut::new(),
         output: Output::default(),
         gone: false,
@@ -97,6 +109,24 @@ pub(crate) async fn run(
     let reason = connection.serve(told).await;
     let messages = connection.pipeline.messages();
     observer.observe(Event::Disconnected { session: id, reason, messages, duration: begun.elapsed() });
+}
+
+/// Reads who a balancer's client is. A balancer that does not say is not served: its client would pass for one of our hosts.
+async fn introduce(shared: &Shared, accepted: &mut Accepted) -> bool {
+    let balancer = accepted.peer.ip();
+    match timeout(shared.options.handshake_timeout, proxy_header::read(&mut accepted.stream)).await {
+        Ok(Ok(Proxied::Client { source, target })) => {
+            (accepted.peer, accepted.local) = (source, target);
+            true
+        }
+        Ok(Ok(Proxied::Unchanged)) => true,
+        Ok(Err(error)) => {
+            let remedy = "send the PROXY protocol from there, or take the address out of proxy-protocol";
+            shared.notice("warn", &format!("connection from balancer {balancer} refused: {error}; {remedy}"));
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 /// Negotiates TLS in bounded time; says what came of it.
@@ -135,6 +165,9 @@ struct Connection {
     pipeline: Pipeline,
     shared: Arc<Shared>,
     rules: Arc<Rules>,
+    guest: Guest,
+    /// The host that is connected may speak for others.
+    is_proxy: bool,
     /// Read and not yet understood.
     input: BytesMut,
     output: Output,
@@ -212,6 +245,8 @@ impl Connection {
                 Action::Ask(_, Ask::Reset) => self.pipeline.reset(),
                 Action::Ask(ticket, ask) => self.answer(ticket, ask).await?,
                 Action::StartTls => self.start_tls().await?,
+                // Boxed: rare.
+                Action::Pause(span) => Box::pin(self.pause(span)).await?,
                 Action::Close(reason) => return Err(self.close(reason).await),
             }
         }
@@ -221,6 +256,9 @@ impl Connection {
     /// Has the pipeline answer, and gives up if the connection breaks meanwhile.
     async fn answer(&mut self, ticket: Ticket, ask: Ask) -> Result<(), End> {
         let commits = matches!(ask, Ask::Message);
+        if matches!(ask, Ask::Proxied) {
+            self.begin_again();
+        }
         let answer = {
             let mut asking = pin!(self.pipeline.answer(ask, &mut self.session));
             if commits {
@@ -235,9 +273,28 @@ impl Connection {
             }
         };
         let now = Instant::now();
+        self.session.set_pressed(self.guest.is_pressed());
         self.session.handle_answer(now, ticket, answer);
         self.session.handle_input(now, &mut self.input);
         Ok(())
+    }
+
+    /// The client is another one: nothing that was found out about the last one holds.
+    fn begin_again(&mut self) {
+        let peer = self.session.facts().peer.ip();
+        self.session.set_trusted(self.rules.trusts(peer));
+        self.session.offer(self.rules.extensions(peer, self.is_proxy));
+        self.pipeline = Pipeline::new(self.shared.clone(), self.rules.clone(), self.session.facts());
+    }
+
+    /// Has a client wait. Nothing is held meanwhile but its own connection.
+    async fn pause(&mut self, span: Duration) -> Result<(), End> {
+        self.flush().await?;
+        let broken = watch(&mut *self.stream, &mut self.input, &mut self.gone);
+        tokio::select! {
+            () = broken => Err(End("lost")),
+            () = tokio::time::sleep(span) => Ok(()),
+        }
     }
 
     async fn start_tls(&mut self) -> Result<(), End> {

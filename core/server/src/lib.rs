@@ -18,15 +18,18 @@ mod admission;
 mod check;
 mod connection;
 pub mod credential;
+mod greylist;
 mod intake;
 mod listener;
+mod meter;
 pub mod options;
+mod peer_name;
 mod pipeline;
 mod shared;
 mod trace_header;
 
 pub use credential::{AuthError, Authenticator, PasswordFile};
-pub use options::{Listener, Options, Rules, Services};
+pub use options::{Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
 //! The accept loops. Promises that the doors' limits hold, that running out of files or memory pauses a door instead of ending or
 //! spinning it, and that closing a door is immediate. What happens on a connection is `connection`'s.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
@@ -26,14 +26,41 @@ pub(crate) struct Door {
 
 /// What a session holds of its door while it lasts: dropped whole, in whichever way the session ends.
 pub(crate) struct Guest {
-    shared: Arc<Shared>,
+    door: Arc<Door>,
     number: u64,
-    _place: Place,
+    place: Place,
+    /// So many sessions at the door mean that connections run short.
+    pressed_at: usize,
+}
+
+impl Guest {
+    /// Whether connections run short.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.place.total() >= self.pressed_at
+    }
+
+    /// The client behind a balancer is known now, and counted; `false` if it is told to go away.
+    pub(crate) fn becomes(&mut self, rules: &Rules, accepted: &Accepted) -> bool {
+        let client = accepted.peer.ip();
+        let entered = self
+            .door
+            .within_rate(rules, client)
+            .and_then(|()| self.place.move_to(rules.prefix.of(client), address_max(rules, client)));
+        if let Err(full) = entered {
+            self.door.turn_away(rules, accepted, full);
+        }
+        entered.is_ok()
+    }
+}
+
+/// Our own hosts pool their connections: the bound per address is for strangers.
+fn address_max(rules: &Rules, client: IpAddr) -> u32 {
+    if rules.trusts(client) { u32::MAX } else { rules.sessions_per_address_max }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.shared.register.leave(self.number);
+        self.door.shared.register.leave(self.number);
     }
 }
 
@@ -82,7 +109,7 @@ impl Door {
         let rules = self.rules.load_full();
         match self.admit(&rules, &accepted) {
             Ok(place) => self.seat(rules, accepted, place),
-            Err(full) => self.turn_away(&rules, accepted, full),
+            Err(full) => self.turn_away(&rules, &accepted, full),
         }
     }
 
@@ -92,24 +119,36 @@ impl Door {
             return Err(Full::Door);
         }
         let peer = accepted.peer.ip();
-        // Our own hosts pool their connections: the bound per address is for strangers.
-        let address_max = if rules.trusts(peer) { u32::MAX } else { rules.sessions_per_address_max };
-        self.admission.enter(peer, rules.sessions_max, address_max)
+        // A balancer's client is counted once it is known.
+        let balancer = rules.is_balancer(peer);
+        if !balancer {
+            self.within_rate(rules, peer)?;
+        }
+        let address_max = if balancer { u32::MAX } else { address_max(rules, peer) };
+        self.admission.enter(rules.prefix.of(peer), rules.sessions_max, address_max)
+    }
+
+    fn within_rate(&self, rules: &Rules, client: IpAddr) -> Result<(), Full> {
+        let meter = &self.shared.meters.connections;
+        let within =
+            rules.trusts(client) || meter.allows(rules.prefix.of(client), rules.rates.connections, Instant::now());
+        if within { Ok(()) } else { Err(Full::Rate) }
     }
 
     fn seat(self: &Arc<Self>, rules: Arc<Rules>, accepted: Accepted, place: Place) {
         let shared = &self.shared;
         shared.register.enter(|number, told| {
-            let guest = Guest { shared: shared.clone(), number, _place: place };
+            let guest = Guest { door: self.clone(), number, place, pressed_at: rules.pressed_at() };
             connection::run(shared.clone(), rules, accepted, told, guest)
         });
     }
 
     /// 421 in one attempt: whoever floods us gets no task, no buffer and no second packet.
-    fn turn_away(&self, rules: &Rules, accepted: Accepted, full: Full) {
+    fn turn_away(&self, rules: &Rules, accepted: &Accepted, full: Full) {
         let text = match full {
             Full::Door => "too many sessions here, try again later",
             Full::Address => "too many sessions from your address, try again later",
+            Full::Rate => "too many connections from your address, try again later",
         };
         let reply = Reply::new(421, Enhanced(4, 7, 0), text);
         let event = Event::TurnedAway { peer: accepted.peer.ip(), reply: &reply, limit: full.limit() };

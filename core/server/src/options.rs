@@ -12,11 +12,14 @@ use waypost_mailauth::Verifier;
 use waypost_net::ServerTls;
 use waypost_queue::{Handoff, Store};
 use waypost_route::Router;
+use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::{Policy, TlsMode};
 use waypost_types::port::Dns;
 use waypost_types::{Judge, Observer, Transport, limits};
 
+pub use crate::admission::Prefix;
 use crate::credential::Authenticator;
+pub use crate::greylist::{Greylist, Sender};
 
 /// One door: a name for the log and for reloads, the sockets behind it, and its first rules.
 pub struct Listener {
@@ -51,8 +54,34 @@ pub struct Rules {
     pub judge: Arc<dyn Judge>,
     /// Sessions at this door.
     pub sessions_max: usize,
-    /// Sessions from one IPv4 address or one IPv6 /64 at this door.
+    /// Sessions from one client network at this door.
     pub sessions_per_address_max: u32,
+    /// What a client may do in a minute.
+    pub rates: Rates,
+    /// What a client network is, for the two above.
+    pub prefix: Prefix,
+    /// Connections run short when this much of `sessions_max` is in use, in percent: then clients get less time and may make
+    /// fewer mistakes. 100: never.
+    pub pressed_percent: u8,
+    /// Balancers that say by the PROXY protocol who their client is. They must, and nobody else may.
+    pub balancers: Arc<[IpNet]>,
+    /// Hosts that may use XCLIENT and XFORWARD: they can be anybody.
+    pub proxies: Arc<[IpNet]>,
+    /// Extensions that are not offered to clients of a network.
+    pub masks: Arc<[(IpNet, ExtensionSet)]>,
+    /// Whether strangers are asked to come back.
+    pub greylist: Option<Greylist>,
+}
+
+/// How much a client network may do in a minute; zero is no limit. Own hosts are not counted, nor is what logged-in users send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Connections.
+    pub connections: u32,
+    /// Messages: MAIL.
+    pub messages: u32,
+    /// Recipients that are accepted.
+    pub recipients: u32,
 }
 
 impl Rules {
@@ -72,6 +101,13 @@ impl Rules {
             judge,
             sessions_max: 20_000,
             sessions_per_address_max: 50,
+            rates: Rates::default(),
+            prefix: Prefix::default(),
+            pressed_percent: 90,
+            balancers: Arc::from([]),
+            proxies: Arc::from([]),
+            masks: Arc::from([]),
+            greylist: None,
         }
     }
 
@@ -82,8 +118,37 @@ impl Rules {
 
     /// Whether this client is one of our own hosts.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.relay_networks.iter().any(|network| network.contains(&peer))
+        holds(&self.relay_networks, peer)
     }
+
+    /// Whether this connection begins with a PROXY header.
+    pub(crate) fn is_balancer(&self, peer: IpAddr) -> bool {
+        holds(&self.balancers, peer)
+    }
+
+    /// Whether this host may speak for others.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        holds(&self.proxies, peer)
+    }
+
+    /// What is offered to a client.
+    pub(crate) fn extensions(&self, peer: IpAddr, is_proxy: bool) -> ExtensionSet {
+        let masks = self.masks.iter().filter(|(network, _)| network.contains(&peer));
+        let offered = masks.fold(self.policy.extensions, |offered, (_, mask)| offered.minus(*mask));
+        if is_proxy { offered.with(Extension::XClient).with(Extension::XForward) } else { offered }
+    }
+
+    /// How many sessions at this door mean that connections run short.
+    pub(crate) fn pressed_at(&self) -> usize {
+        match self.pressed_percent {
+            100.. => usize::MAX,
+            percent => (self.sessions_max / 100).saturating_mul(usize::from(percent)).max(1),
+        }
+    }
+}
+
+fn holds(networks: &[IpNet], peer: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&peer))
 }
 
 /// What holds for all doors.

@@ -1,16 +1,16 @@
 //! From a session's question to its answer: built-in checks, then routing, then whoever the door's judge seats.
 //!
-//! Order is the promise: a judge is asked only about what the checks and relay control have let through, so its `Accept` can widen nothing. Stages
-//! at which nobody wants to be asked cost one bit test. The final dot is `intake::admit`'s.
+//! Order is the promise: rate of messages, checks, relay control and routing, judges, and last what only makes a client wait (rate of
+//! recipients, greylisting), so that nobody is remembered for mail that is refused anyway. A judge is asked only about what the
+//! checks and relay control have let through, so its `Accept` can widen nothing. Stages at which nobody wants to be asked cost one
+//! bit test. The final dot is `intake::admit`'s.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::task::JoinHandle;
 use waypost_route::{Resolution, Router};
-use waypost_smtp::server::{Answer, Ask, Session};
+use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
 use waypost_types::verdict::Credentials;
 use waypost_types::{
     Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
@@ -21,8 +21,10 @@ use crate::check::relay::{self, Target};
 use crate::check::{self, Refusal};
 use crate::credential::AuthError;
 use crate::intake::Body;
+use crate::meter::Meter;
 use crate::options::Rules;
-use crate::shared::Shared;
+use crate::peer_name::PeerName;
+use crate::shared::{Shared, wall_clock};
 
 /// One session's decisions, and what they remember.
 pub(crate) struct Pipeline {
@@ -54,6 +56,8 @@ pub(crate) struct Transaction {
     /// The *why* of the message.
     pub(crate) opinions: Vec<Opinion>,
     pub(crate) fate: Option<Fate>,
+    /// Where the message came from, as a filter of our own says by XFORWARD.
+    pub(crate) forwarded: Option<Forwarded>,
 }
 
 /// What is to become of a message that its client is told to be accepted.
@@ -72,7 +76,10 @@ impl Pipeline {
         Pipeline {
             jury: (stages != StageSet::EMPTY).then(|| Mutex::new(rules.judge.open())),
             stages,
-            name: if trusted { PeerName::Settled } else { PeerName::ask(&shared, facts.peer.ip()) },
+            name: match trusted || facts.peer_name.is_some() {
+                true => PeerName::Settled,
+                false => PeerName::ask(&shared, facts.peer.ip()),
+            },
             trusted,
             body: Body::new(shared.clone()),
             transaction: Transaction::default(),
@@ -110,7 +117,7 @@ impl Pipeline {
     /// Answers a question. Bounded in time: judges, DNS and credentials all are.
     pub(crate) async fn answer(&mut self, ask: Ask, session: &mut Session) -> Answer {
         match ask {
-            Ask::Connect => self.pass(Stage::Connect, session).await,
+            Ask::Connect | Ask::Proxied => self.pass(Stage::Connect, session).await,
             Ask::Helo => self.pass(Stage::Helo, session).await,
             // Boxed: rare and large, and every idle session would carry their size.
             Ask::Auth(credentials) => Box::pin(self.auth(credentials, session)).await,
@@ -149,6 +156,12 @@ impl Pipeline {
     }
 
     async fn mail(&mut self, sender: ReversePath, parameters: MailParameters, session: &mut Session) -> Answer {
+        self.transaction.forwarded = session.forwarded().cloned();
+        if !self.within_rate(session.facts(), &self.shared.meters.messages, self.rules.rates.messages) {
+            let envelope = Envelope { sender, ..Envelope::default() };
+            let refusal = Refusal::new("rate", 450, Enhanced(4, 7, 1), "too many messages from you, try again later");
+            return self.refuse_by(Stage::Mail, session.facts(), refusal, Some(&envelope), None);
+        }
         let checked = match sender.address() {
             Some(address) => check::utf8_announced(address, parameters.smtputf8),
             None => Ok(()),
@@ -183,9 +196,38 @@ impl Pipeline {
                 Some(no) => return no,
             }
         }
+        if let Err(refusal) = self.is_late(session, &address) {
+            let envelope = Some(&**session.envelope());
+            return self.refuse_by(Stage::Rcpt, session.facts(), refusal, envelope, Some(&address));
+        }
         self.transaction.expanded += target.count();
         self.transaction.targets.push((address, target));
         Answer::Yes
+    }
+
+    /// What makes a recipient wait that nothing speaks against: the client's rate, and its being a stranger.
+    fn is_late(&self, session: &Session, recipient: &Address) -> Result<(), Refusal> {
+        let facts = session.facts();
+        if !self.within_rate(facts, &self.shared.meters.recipients, self.rules.rates.recipients) {
+            let text = "too many recipients from you, try again later";
+            return Err(Refusal::new("rate", 450, Enhanced(4, 7, 1), text));
+        }
+        match &self.rules.greylist {
+            Some(greylist) if !self.trusted && facts.user.is_none() => {
+                let answer = greylist.check(facts.peer.ip(), &session.envelope().sender, recipient, wall_clock());
+                answer.map_err(|reply| Refusal { by: "greylist", reply })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn within_rate(&self, facts: &SessionFacts, meter: &Meter, per_minute: u32) -> bool {
+        let free = self.trusted || facts.user.is_some();
+        let within = free || meter.allows(self.rules.prefix.of(facts.peer.ip()), per_minute, Instant::now());
+        if !within {
+            self.shared.limit(facts, "rate");
+        }
+        within
     }
 
     /// `<postmaster>` without a domain (RFC 5321 §4.5.1) stands at our host name, which need not be a domain with mailboxes: then it is the
@@ -410,7 +452,7 @@ impl Pipeline {
     }
 
     fn needs_name_for_message(&self) -> bool {
-        !matches!(self.name, PeerName::Settled)
+        !self.name.is_settled()
     }
 
     /// Waits for the client's name once, within its bound; later only looks whether it has come.
@@ -442,63 +484,6 @@ fn of_class(mut reply: Reply, class: u16) -> Reply {
         reply.enhanced = Some(Enhanced(class as u8, status.1, status.2));
     }
     reply
-}
-
-/// The client's forward-confirmed name. Looked up beside the session from its start, so that by the time somebody wants it, it is there.
-enum PeerName {
-    /// Being looked up since.
-    Asked(Lookup, Instant),
-    /// Nobody waits for it any more; it is taken if it comes.
-    Late(Lookup),
-    /// Known, or not to be known.
-    Settled,
-}
-
-impl PeerName {
-    fn ask(shared: &Arc<Shared>, peer: IpAddr) -> PeerName {
-        // Names of our own loopback say nothing.
-        if peer.is_loopback() {
-            return PeerName::Settled;
-        }
-        let dns = shared.services.dns.clone();
-        let patience = shared.options.name_timeout * 4;
-        let lookup = async move {
-            let name = tokio::time::timeout(patience, dns.confirmed_name(peer)).await;
-            name.ok()?.ok()?.map(|name| name.as_str().into())
-        };
-        PeerName::Asked(Lookup(tokio::spawn(lookup)), Instant::now())
-    }
-
-    /// The name, if it has become known with this call.
-    async fn settle(&mut self, patience: std::time::Duration) -> Option<Arc<str>> {
-        match std::mem::replace(self, PeerName::Settled) {
-            PeerName::Settled => None,
-            PeerName::Asked(mut lookup, since) => {
-                let left = patience.saturating_sub(since.elapsed());
-                match tokio::time::timeout(left, &mut lookup.0).await {
-                    Ok(name) => name.ok().flatten(),
-                    Err(_) => {
-                        *self = PeerName::Late(lookup);
-                        None
-                    }
-                }
-            }
-            PeerName::Late(mut lookup) if lookup.0.is_finished() => (&mut lookup.0).await.ok().flatten(),
-            PeerName::Late(lookup) => {
-                *self = PeerName::Late(lookup);
-                None
-            }
-        }
-    }
-}
-
-/// A lookup that ends with whoever wanted it.
-struct Lookup(JoinHandle<Option<Arc<str>>>);
-
-impl Drop for Lookup {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use waypost_types::{MessageId, SessionId, Timestamp};
 
 use crate::credential::throttle::Throttle;
+use crate::meter::Meter;
 use crate::options::{Options, Services};
 
 /// Shared by all sessions.
@@ -22,6 +23,16 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) throttle: Throttle,
     pub(crate) register: Register,
+    /// By client network, over all doors.
+    pub(crate) meters: Meters,
+}
+
+/// What clients did lately.
+#[derive(Default)]
+pub(crate) struct Meters {
+    pub(crate) connections: Meter,
+    pub(crate) messages: Meter,
+    pub(crate) recipients: Meter,
 }
 
 impl Shared {
@@ -34,6 +45,7 @@ impl Shared {
             memory,
             throttle: Throttle::default(),
             register: Register::default(),
+            meters: Meters::default(),
         }
     }
 

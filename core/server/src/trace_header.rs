@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
+use waypost_smtp::parameter::to_utf8_xtext;
 use waypost_types::{Address, Envelope, Host, MessageId, SessionFacts, Timestamp};
 
 /// Appends the `Received` field with its final CRLF. With one recipient it is named; with several it is not, so that nobody learns
@@ -94,8 +95,10 @@ impl fmt::Display for Named<'_> {
 
 /// The value of `ORCPT` for an address that an alias replaced (RFC 3461 §5.2.7): `rfc822;user@example.com`.
 pub(crate) fn original(address: &Address) -> Box<str> {
-    let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
-    format!("{kind};{address}").into()
+    if address.is_ascii() {
+        return format!("rfc822;{address}").into();
+    }
+    format!("utf-8;{}", to_utf8_xtext(&address.to_string())).into()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub enum Kind {
     Vrfy,
     Help,
     Quit,
+    XClient,
+    XForward,
     /// Known, and not implemented: 502.
     Absent,
     /// A word of another protocol: HTTP.
@@ -57,9 +59,19 @@ pub enum Argument {
 const fn verb(word: &'static str, kind: Kind, argument: Argument) -> Verb {
     let before_tls = matches!(
         kind,
-        Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Noop | Kind::Rset | Kind::Help | Kind::Quit
+        Kind::Helo
+            | Kind::Ehlo
+            | Kind::Lhlo
+            | Kind::StartTls
+            | Kind::Noop
+            | Kind::Rset
+            | Kind::Help
+            | Kind::Quit
+            | Kind::XClient
+            | Kind::XForward
     );
-    let ends_group = matches!(kind, Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Auth | Kind::Data);
+    let ends_group =
+        matches!(kind, Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::StartTls | Kind::Auth | Kind::Data | Kind::XClient);
     let idle = matches!(
         kind,
         Kind::Helo | Kind::Ehlo | Kind::Lhlo | Kind::Noop | Kind::Rset | Kind::Vrfy | Kind::Help | Kind::Absent
@@ -91,8 +103,8 @@ pub static VERBS: [Verb; 34] = [
     verb("SOML", Kind::Absent, Argument::May),
     verb("SAML", Kind::Absent, Argument::May),
     verb("BURL", Kind::Absent, Argument::May),
-    verb("XCLIENT", Kind::Absent, Argument::May),
-    verb("XFORWARD", Kind::Absent, Argument::May),
+    verb("XCLIENT", Kind::XClient, Argument::Must),
+    verb("XFORWARD", Kind::XForward, Argument::Must),
     verb("GET", Kind::Foreign, Argument::May),
     verb("POST", Kind::Foreign, Argument::May),
     verb("PUT", Kind::Foreign, Argument::May),
@@ -105,8 +117,8 @@ pub static VERBS: [Verb; 34] = [
     verb("PRI", Kind::Foreign, Argument::May),
 ];
 
-/// What every `Name: value` line is taken for: a header field of HTTP or of a message that got out of its DATA.
-static FIELD: Verb = verb("", Kind::Foreign, Argument::May);
+/// What every line of another protocol is taken for whose verb is not in the table.
+static FOREIGN: Verb = verb("", Kind::Foreign, Argument::May);
 
 /// A line, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +148,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refused> {
     let text = std::str::from_utf8(line).map_err(|_| Refused::Unclean)?;
     let text = text.trim_end_matches([' ', '\t']);
     let (word, argument) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-    let verb = lookup(word).ok_or(Refused::Unknown)?;
+    let verb = if is_foreign(line) { &FOREIGN } else { lookup(word).ok_or(Refused::Unknown)? };
     let argument = argument.trim_start_matches([' ', '\t']);
     match (verb.argument, argument.is_empty()) {
         (Argument::Must, true) | (Argument::Never, false) => Err(Refused::Argument(verb)),
@@ -145,16 +157,35 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refused> {
 }
 
 fn lookup(word: &str) -> Option<&'static Verb> {
-    let known = VERBS.iter().find(|verb| verb.word.eq_ignore_ascii_case(word));
-    known.or_else(|| is_field_name(word).then_some(&FIELD))
+    VERBS.iter().find(|verb| verb.word.eq_ignore_ascii_case(word))
 }
 
-fn is_field_name(word: &str) -> bool {
-    word.strip_suffix(':')
-        .is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+/// Whether this line, or the front of it, comes from another protocol: a request of HTTP, whatever its method; or `Name: value`, a
+/// header field of HTTP or of a message that got out of its DATA. A browser that is led to a mail port sends these in front of
+/// what its master wants executed, so nothing behind them is looked at.
+pub fn is_foreign(line: &[u8]) -> bool {
+    let end = line.iter().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(line.len());
+    let (word, rest) = line.split_at(end);
+    let method = !rest.is_empty()
+        && VERBS.iter().any(|verb| verb.kind == Kind::Foreign && verb.word.as_bytes().eq_ignore_ascii_case(word));
+    method || is_field(word) || is_request(rest)
 }
 
-/// Whether the first octets of a connection are the beginning of TLS (RFC 8446 §5.1: a handshake record of version 3.x).
+/// `Name:` with or without something behind it; `MAILFROM:<a@b>` is only a slip.
+fn is_field(word: &[u8]) -> bool {
+    let Some(colon) = word.iter().position(|b| *b == b':') else { return false };
+    let name = &word[..colon];
+    let slip = word.get(colon + 1) == Some(&b'<');
+    !slip && !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+}
+
+/// ` /path HTTP/1.1`
+fn is_request(rest: &[u8]) -> bool {
+    let version = rest.trim_ascii_end().rsplit(|b| *b == b' ').next().unwrap_or_default();
+    version.len() >= 6 && version[..5].eq_ignore_ascii_case(b"HTTP/") && version[5].is_ascii_digit()
+}
+
+/// Whether the octets where a command should be are the beginning of TLS (RFC 8446 §5.1: a handshake record of version 3.x).
 /// `None` while there are too few to say.
 pub fn is_tls_hello(input: &[u8]) -> Option<bool> {
     match input {
@@ -164,8 +195,9 @@ pub fn is_tls_hello(input: &[u8]) -> Option<bool> {
     }
 }
 
-/// Whether the argument of HELO, EHLO or LHLO can be meant as a name: a domain (underscores, a single label and a trailing dot are
-/// borne, as they are sent a lot) or an address literal, with or without the tag of IPv6.
+/// Whether the argument of HELO, EHLO or LHLO can be meant as a name: a domain (underscores, a single label, a trailing dot and any
+/// length are borne, as they are sent) or an address literal, with or without the tag of IPv6. Whether the name is any good is
+/// for checks to say.
 pub fn is_host(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('[') {
         let tagged = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
@@ -173,7 +205,8 @@ pub fn is_host(text: &str) -> bool {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok());
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    text.is_ascii() && waypost_types::Domain::parse(name).is_ok()
+    let long = name.len() > 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    text.is_ascii() && (long || waypost_types::Domain::parse(name).is_ok())
 }
 
 #[cfg(test)]
@@ -212,8 +245,24 @@ mod tests {
 
     #[test]
     fn other_protocols_are_known() {
-        for line in ["GET / HTTP/1.1", "POST / HTTP/1.0", "CONNECT a:25 HTTP/1.1", "Host: a", "User-Agent: x"] {
+        for line in [
+            "GET / HTTP/1.1",
+            "get /",
+            "POST / HTTP/1.0",
+            "CONNECT a:25 HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "BREW /pot HTTP/1.1",
+            "DATA / HTTP/1.1",
+            "Host: a",
+            "Host:a",
+            "User-Agent: x",
+        ] {
             assert_eq!(kind(line).unwrap().0, Kind::Foreign, "{line}");
+        }
+        for line in
+            ["MAIL FROM:<a@b>", "RCPT TO:<a@b>", "HELP HTTP/", "NOOP a:b", "BDAT 10", "EHLO [IPv6:::1]", "HELO a"]
+        {
+            assert_ne!(kind(line).unwrap().0, Kind::Foreign, "{line}");
         }
         assert_eq!(is_tls_hello(&[0x16, 3, 1]), Some(true));
         assert_eq!((is_tls_hello(&[0x16]), is_tls_hello(b"EHLO")), (None, Some(false)));

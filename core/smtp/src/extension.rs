@@ -37,11 +37,15 @@ pub enum Extension {
     DeliverBy,
     /// RFC 4865.
     FutureRelease,
+    /// XCLIENT: for hosts that speak for others.
+    XClient,
+    /// XFORWARD: for content filters.
+    XForward,
 }
 
 impl Extension {
     /// Every extension, in the order of the EHLO answer.
-    pub const ALL: [Extension; 15] = [
+    pub const ALL: [Extension; 17] = [
         Extension::Pipelining,
         Extension::Size,
         Extension::EightBitMime,
@@ -57,6 +61,8 @@ impl Extension {
         Extension::MtPriority,
         Extension::DeliverBy,
         Extension::FutureRelease,
+        Extension::XClient,
+        Extension::XForward,
     ];
 
     /// The EHLO keyword.
@@ -77,6 +83,8 @@ impl Extension {
             Extension::MtPriority => "MT-PRIORITY",
             Extension::DeliverBy => "DELIVERBY",
             Extension::FutureRelease => "FUTURERELEASE",
+            Extension::XClient => "XCLIENT",
+            Extension::XForward => "XFORWARD",
         }
     }
 
@@ -94,12 +102,24 @@ impl ExtensionSet {
     /// None at all.
     pub const EMPTY: ExtensionSet = ExtensionSet(0);
 
-    /// Everything but MT-PRIORITY, DELIVERBY and FUTURERELEASE: those promise a behaviour of the queue, and an operator
-    /// switches them on.
+    /// Everything but what is for some clients: MT-PRIORITY, DELIVERBY and FUTURERELEASE promise a behaviour of the queue, XCLIENT
+    /// and XFORWARD let a client pass for another.
     pub fn standard() -> ExtensionSet {
-        use Extension::{DeliverBy, FutureRelease, MtPriority};
+        use Extension::{DeliverBy, FutureRelease, MtPriority, XClient, XForward};
         let all = Extension::ALL.into_iter().fold(ExtensionSet::EMPTY, ExtensionSet::with);
-        all.without(MtPriority).without(DeliverBy).without(FutureRelease)
+        [MtPriority, DeliverBy, FutureRelease, XClient, XForward].into_iter().fold(all, ExtensionSet::without)
+    }
+
+    /// The members of both sets.
+    #[must_use]
+    pub fn plus(self, other: ExtensionSet) -> ExtensionSet {
+        ExtensionSet(self.0 | other.0)
+    }
+
+    /// The members of this set that are not in `other`.
+    #[must_use]
+    pub fn minus(self, other: ExtensionSet) -> ExtensionSet {
+        ExtensionSet(self.0 & !other.0)
     }
 
     /// This set and `extension`.

@@ -87,7 +87,7 @@ type Read = fn(&mut MailParameters, Option<&str>, Option<Timestamp>) -> Option<(
 
 /// Keyword, the extension that must have been offered, and how the value is read.
 static MAIL: [(&str, Extension, Read); 11] = [
-    ("SIZE", Extension::Size, |p, v, _| set(&mut p.size, number(v?, 20))),
+    ("SIZE", Extension::Size, |p, v, _| set(&mut p.size, size(v?))),
     ("BODY", Extension::EightBitMime, |p, v, _| body(v?).map(|body| p.body = body)),
     ("SMTPUTF8", Extension::SmtpUtf8, |p, v, _| flag(&mut p.smtputf8, v)),
     ("REQUIRETLS", Extension::RequireTls, |p, v, _| flag(&mut p.require_tls, v)),
@@ -127,6 +127,12 @@ fn flag(slot: &mut bool, value: Option<&str>) -> Option<()> {
 fn number(text: &str, digits_max: usize) -> Option<u64> {
     let ok = (1..=digits_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     ok.then(|| text.parse().ok()).flatten()
+}
+
+/// RFC 1870 §4 allows twenty digits: more than we can count is more than we can take, not a mistake.
+fn size(text: &str) -> Option<u64> {
+    let ok = (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    ok.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn body(text: &str) -> Option<Body> {
@@ -195,7 +201,8 @@ fn notify(text: &str) -> Option<Notify> {
     Some(notify)
 }
 
-/// RFC 3461 §4.2: `type;xtext`. The `utf-8` type of RFC 6533 §3 has an encoding of its own, which is kept as it is.
+/// RFC 3461 §4.2: `type;xtext`. The `utf-8` type of RFC 6533 §3 has an encoding of its own, which is kept as it is: it is the form
+/// that a delivery report in ASCII needs.
 fn original(text: &str) -> Option<Box<str>> {
     let (kind, address) = text.split_once(';').filter(|_| text.len() <= ORIGINAL_BYTES_MAX)?;
     let atom = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
@@ -203,7 +210,7 @@ fn original(text: &str) -> Option<Box<str>> {
         return None;
     }
     if kind.eq_ignore_ascii_case("utf-8") {
-        return (!address.chars().any(|c| c.is_control())).then(|| text.into());
+        return is_utf8_xtext(address).then(|| text.into());
     }
     Some(format!("{kind};{}", xtext(address)?).into())
 }
@@ -226,6 +233,44 @@ pub fn xtext(text: &str) -> Option<Box<str>> {
 /// RFC 3461 §4: upper case only. Lower case is borne.
 fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).map(|digit| digit as u8)
+}
+
+/// RFC 6533 §3: printable ASCII but `+`, `=` and `\`; anything else as `\x{HEX}`; or, with SMTPUTF8, as it is.
+fn is_utf8_xtext(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = match c {
+            '\\' => match embedded(rest) {
+                Some((c, rest)) if !c.is_control() => rest,
+                _ => return false,
+            },
+            '+' | '=' => return false,
+            '!'..='~' => &rest[1..],
+            c if c.is_ascii() || c.is_control() => return false,
+            c => &rest[c.len_utf8()..],
+        };
+    }
+    !text.is_empty()
+}
+
+/// `\x{HEX}` at the front, and what follows it.
+fn embedded(text: &str) -> Option<(char, &str)> {
+    let (hex, rest) = text.strip_prefix("\\x{")?.split_once('}')?;
+    let ok = (2..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    let c = char::from_u32(u32::from_str_radix(hex, 16).ok().filter(|_| ok)?)?;
+    Some((c, rest))
+}
+
+/// Writes an address in the form of RFC 6533 §3 that is ASCII: the value of `ORCPT=utf-8;`.
+pub fn to_utf8_xtext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '!'..='~' if !matches!(c, '+' | '=' | '\\') => out.push(c),
+            c => out.push_str(&format!("\\x{{{:02X}}}", u32::from(c))),
+        }
+    }
+    out
 }
 
 /// Encodes as xtext, for passing parameters on.
@@ -345,7 +390,7 @@ mod tests {
             "SIZE",
             "SIZE=",
             "SIZE=-1",
-            "SIZE=99999999999999999999",
+            "SIZE=999999999999999999999",
             "BODY=9BIT",
             "SMTPUTF8=1",
             "RET=ALL",
@@ -384,6 +429,18 @@ mod tests {
         ] {
             assert!(rcpt(text, all()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn originals_in_unicode_keep_their_form() {
+        for text in ["utf-8;j\\x{FC}rgen@example.com", "UTF-8;a\\x{2B}b@example.com", "utf-8;jürgen@example.com"] {
+            assert_eq!(rcpt(&format!("ORCPT={text}"), all()).unwrap().original.as_deref(), Some(text));
+        }
+        for text in ["a+2Bb", "a=b", "a\\b", "a\\x{zz}", "a\\x{0D}b", "a\\x{110000}", "a\\x{41"] {
+            assert!(rcpt(&format!("ORCPT=utf-8;{text}@example.com"), all()).is_err(), "{text}");
+        }
+        assert_eq!(to_utf8_xtext("jürgen+x@example.com"), "j\\x{FC}rgen\\x{2B}x@example.com");
+        assert!(is_utf8_xtext(&to_utf8_xtext("jürgen+x\\@example.com")));
     }
 
     #[test]

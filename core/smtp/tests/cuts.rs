@@ -11,7 +11,7 @@ mod probe;
 
 use chance::Chance;
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 35] = [
     "EHLO client.example",
     "LHLO client.example",
     "HELO x",
@@ -42,6 +42,11 @@ const COMMANDS: [&str; 30] = [
     "AUTH LOGIN",
     "QUIT",
     "GET / HTTP/1.1",
+    "XCLIENT ADDR=198.51.100.7 NAME=spike.example LOGIN=alice",
+    "XFORWARD ADDR=198.51.100.7 HELO=x",
+    "MAIL FROM:<a@client.example> HOLDFOR=60 MT-PRIORITY=3 BY=60;R",
+    "RCPT TO:<alice@example.com> ORCPT=utf-8;j\\x{FC}rgen@example.com NOTIFY=DELAY",
+    "Host:x",
 ];
 const ENDS: [&str; 8] = ["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n", "\0\r\n"];
 const BODY: [&str; 14] = [

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use waypost_smtp::extension::Extension;
 use waypost_smtp::server::{Action, Answer, Ask, AuthMode, BareNewline, Impatience, Policy, Session, TlsMode};
-use waypost_types::{Enhanced, Reply, SessionFacts, SessionId, TlsFacts, Transport};
+use waypost_types::{Enhanced, Reply, SessionFacts, SessionId, Timestamp, TlsFacts, Transport};
 
 #[test]
 fn every_dialog_goes_as_written() {
@@ -38,6 +38,7 @@ fn every_dialog_goes_as_written() {
 struct Script {
     policy: Policy,
     tls: bool,
+    trusted: bool,
     cuts_matter: bool,
     answers: Vec<(String, String)>,
     body: Vec<(usize, String)>,
@@ -48,6 +49,7 @@ impl Script {
         let mut script = Script {
             policy: Policy::mx("mx.example.com"),
             tls: false,
+            trusted: false,
             cuts_matter: false,
             answers: Vec::new(),
             body: Vec::new(),
@@ -61,6 +63,7 @@ impl Script {
                 "preset" => script.preset(rest),
                 "set" => set(&mut script.policy, rest),
                 "tls" => script.tls = rest == "up",
+                "trusted" => script.trusted = rest == "yes",
                 "cuts" => script.cuts_matter = rest == "matter",
                 "answer" => {
                     let (to, answer) = rest.split_once('=').expect("answer: question = reply");
@@ -118,6 +121,7 @@ fn set(policy: &mut Policy, setting: &str) {
         "errors_max" => policy.errors_max = number() as u32,
         "idle_commands_max" => policy.idle_commands_max = number() as u32,
         "auth_failures_max" => policy.auth_failures_max = number() as u32,
+        "tarpit_errors" => policy.tarpit_errors = number() as u32,
         "greeting_delay" => policy.greeting_delay = Duration::from_secs(number() as u64),
         "offer" => policy.extensions = policy.extensions.with(Extension::from_keyword(value).expect("a keyword")),
         "mask" => policy.extensions = policy.extensions.without(Extension::from_keyword(value).expect("a keyword")),
@@ -142,6 +146,7 @@ struct Run {
     body: Vec<u8>,
     resets: usize,
     handshake: bool,
+    paused: Duration,
     closed: Option<String>,
 }
 
@@ -160,11 +165,14 @@ impl Run {
             esmtp: false,
             tls: script.tls.then(tls_facts),
             user: None,
-            trusted: false,
+            trusted: script.trusted,
         };
         let now = Instant::now();
+        let mut session = Session::new(Arc::new(script.policy.clone()), facts, now);
+        // 2026-11-24T06:11:10Z
+        session.set_clock(now, Timestamp(1_795_500_670_000));
         Run {
-            session: Session::new(Arc::new(script.policy.clone()), facts, now),
+            session,
             now,
             octets,
             answers: script.answers.clone(),
@@ -177,6 +185,7 @@ impl Run {
             body: Vec::new(),
             resets: 0,
             handshake: false,
+            paused: Duration::ZERO,
             closed: None,
         }
     }
@@ -253,6 +262,7 @@ impl Run {
             }
             Action::Ask(ticket, ask) => {
                 let (name, argument) = name(&ask);
+                self.greeted &= name != "proxied";
                 self.asked.push_back(format!("{name} {argument}").trim_end().to_string());
                 let answer = self.answer(name, &argument, &ask);
                 self.session.handle_answer(self.now, ticket, answer);
@@ -260,6 +270,10 @@ impl Run {
             }
             Action::Body(bytes) => self.body.extend_from_slice(&bytes),
             Action::StartTls => self.handshake = true,
+            Action::Pause(span) => {
+                self.now += span;
+                self.paused += span;
+            }
             Action::Close(reason) => self.closed = Some(format!("{reason:?}").to_lowercase()),
         }
         Ok(false)
@@ -341,6 +355,11 @@ impl Run {
                 self.quiet()?;
                 same(&Some(rest.to_string()), &self.closed)
             }
+            "PRESSED" => {
+                self.session.set_pressed(rest == "yes");
+                Ok(())
+            }
+            "PAUSED" => same(&rest.to_string(), &std::mem::take(&mut self.paused).as_millis().to_string()),
             "OPEN" => same(&None, &self.closed),
             other => panic!("no such line: {other}"),
         }
@@ -373,6 +392,9 @@ impl Run {
         let got = match name {
             "helo" => facts.helo.to_string(),
             "esmtp" => facts.esmtp.to_string(),
+            "peer" => facts.peer.ip().to_string(),
+            "name" => facts.peer_name.as_deref().unwrap_or("").to_string(),
+            "forwarded" => format!("{:?}", self.session.forwarded().map(|f| (f.address, &f.helo))),
             "user" => facts.user.as_deref().unwrap_or("").to_string(),
             "tls" => facts.tls.is_some().to_string(),
             other => panic!("no fact {other}"),
@@ -418,6 +440,7 @@ fn same<T: PartialEq + std::fmt::Debug>(want: &T, got: &T) -> Outcome {
 fn name(ask: &Ask) -> (&'static str, String) {
     match ask {
         Ask::Connect => ("connect", String::new()),
+        Ask::Proxied => ("proxied", String::new()),
         Ask::Helo => ("helo", String::new()),
         Ask::Auth(credentials) => ("auth", credentials.identity.clone()),
         Ask::Mail(sender, _) => ("mail", sender.to_string()),

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use waypost_smtp::client::{self, Client, Options, Report, TlsUse, Transaction};
 use waypost_smtp::extension::Extension;
 use waypost_smtp::server::{Action, Answer, Ask, Policy, Session, Ticket};
+use waypost_types::envelope::DeliverBy;
 use waypost_types::{
     Body, Enhanced, MailParameters, Message, Notify, Recipient, Reply, ReversePath, SessionFacts, SessionId, TlsFacts,
     Transport,
@@ -149,6 +150,7 @@ impl Pair {
                 Action::Send(bytes) => self.to_client.extend(bytes.iter()),
                 Action::Body(bytes) => self.body.extend_from_slice(&bytes),
                 Action::StartTls => self.server_wants_tls = true,
+                Action::Pause(_) => {}
                 Action::Close(_) => self.server_closed = true,
                 Action::Ask(_, Ask::Reset) => self.body.clear(),
                 Action::Ask(ticket, ask) => {
@@ -352,11 +354,14 @@ fn parameters_arrive() {
         body: Body::EightBitMime,
         ret: Some(waypost_types::Return::Headers),
         envelope_id: Some("a+b=c".into()),
+        priority: -2,
+        deliver_by: Some(DeliverBy { seconds: 120, return_when_late: true, trace: true }),
         ..MailParameters::default()
     };
     transaction.recipients[0].notify = Notify { given: true, success: true, failure: true, delay: false };
     transaction.recipients[0].original = Some("rfc822;old+x@example.com".into());
-    let pair = Pair::new(mx(), options(), 1).run([transaction.clone()]);
+    let extensions = mx().extensions.with(Extension::MtPriority).with(Extension::DeliverBy);
+    let pair = Pair::new(Policy { extensions, ..mx() }, options(), 1).run([transaction.clone()]);
     let taken = &pair.taken[0];
     assert_eq!(taken.sender, "jürgen@xn--bcher-kva.example");
     assert_eq!(taken.recipients, transaction.recipients);

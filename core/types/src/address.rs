@@ -247,7 +247,7 @@ impl fmt::Display for ReversePath {
 /// Why a text is no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidAddress {
-    /// Nothing in front of the `@`, or more than 64 octets.
+    /// Nothing in front of the `@`, or more than [`limits::LOCAL_PART_BYTES_MAX`] octets.
     LocalLength,
     /// The local part is neither a dot-string nor a quoted string.
     Local,
@@ -260,7 +260,7 @@ pub enum InvalidAddress {
 impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            InvalidAddress::LocalLength => "local part must have 1 to 64 octets",
+            InvalidAddress::LocalLength => "local part must have 1 to 255 octets",
             InvalidAddress::Local => "bad local part syntax",
             InvalidAddress::NoDomain => "domain missing",
             InvalidAddress::Domain => "bad domain syntax",
@@ -425,7 +425,7 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(Address::parse(&format!("{}@b.example", "a".repeat(65))), Err(InvalidAddress::LocalLength));
+        assert_eq!(Address::parse(&format!("{}@b.example", "a".repeat(256))), Err(InvalidAddress::LocalLength));
         assert_eq!(Address::parse(&format!("a@{}example", "abcdefgh.".repeat(32))), Err(InvalidAddress::Domain));
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// RFC 5321 §4.5.3.1.1.
-pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// RFC 5321 §4.5.3.1.1 asks for 64 and begs not to stop there; senders that write the recipient into the bounce address go beyond.
+pub const LOCAL_PART_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1.2.
 pub const DOMAIN_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1.4 asks for 512; the parameters of our extensions add up to about 1 200 (RFC 3461 alone: 500 + 100).
@@ -29,6 +29,18 @@ pub const ALIAS_EXPANSION_MAX: usize = 10_000;
 pub const ALIAS_DEPTH_MAX: usize = 20;
 /// Refused or unknown commands before a session is closed (Postfix: `smtpd_hard_error_limit` 20).
 pub const SESSION_ERRORS_MAX: u32 = 20;
+/// Errors of a session before answers to further ones are kept back (Postfix: `smtpd_soft_error_limit`).
+pub const TARPIT_ERRORS: u32 = 10;
+/// How much later each further error is answered than the one before.
+pub const TARPIT_STEP: Duration = Duration::from_millis(200);
+/// The longest that an answer is kept back. It costs us a connection, and the client a slot that it would use against us.
+pub const TARPIT_MAX: Duration = Duration::from_secs(5);
+/// Errors of a session while connections run short (Postfix's stress mode has 1, which a mistyped recipient reaches).
+pub const PRESSED_ERRORS_MAX: u32 = 3;
+/// Waiting for a client while connections run short (Postfix's stress mode).
+pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long FUTURERELEASE may hold a message.
+pub const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes read and not yet understood, per session: one pipelined group.
 pub const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of replies waiting for a client that does not read.

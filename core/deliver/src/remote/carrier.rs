@@ -261,9 +261,15 @@ impl<'a> Attempt<'a> {
 
     fn transaction(&self) -> Transaction {
         let entry = self.errand.held.entry();
+        let mut parameters = entry.parameters.clone();
+        if let Some(by) = &mut parameters.deliver_by {
+            // RFC 2852 §4.1.4: what is left of the time.
+            let spent = chance::now().since(entry.accepted).as_secs();
+            by.seconds = by.seconds.saturating_sub_unsigned(spent).max(-999_999_999);
+        }
         Transaction {
             sender: entry.sender.clone(),
-            parameters: entry.parameters.clone(),
+            parameters,
             recipients: self.pending.iter().map(|index| entry.recipients[*index as usize].recipient.clone()).collect(),
             message: self.errand.held.loaded().clone(),
         }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_mailauth::results_field;
@@ -179,16 +180,17 @@ impl Pipeline {
     fn entry(&self, candidate: &Candidate, held: Option<Box<str>>) -> Entry {
         let Candidate { facts, envelope, message, id, now, .. } = candidate;
         let due = envelope.parameters.hold_for.map_or(*now, |span| now.after(span));
+        let forwarded = self.transaction.forwarded.as_ref();
         Entry {
             id: *id,
             kind: Kind::Mail,
             accepted: *now,
-            expires: now.after(self.shared.options.lifetime),
+            expires: expiry(envelope, *now, due.after(self.shared.options.lifetime)),
             origin: Origin {
                 transport: facts.transport,
                 session: Some(facts.id),
-                peer: Some(facts.peer.ip()),
-                helo: (&*facts.helo).into(),
+                peer: Some(forwarded.and_then(|from| from.address).unwrap_or(facts.peer.ip())),
+                helo: forwarded.and_then(|from| from.helo.clone()).unwrap_or_else(|| (&*facts.helo).into()),
                 user: facts.user.as_deref().map(Into::into),
             },
             sender: envelope.sender.clone(),
@@ -266,6 +268,14 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// When a message is given up: at the end of its life, or when its sender does not want it delivered any more (RFC 2852 §4,
+/// mode R). Held messages live from their release on.
+fn expiry(envelope: &Envelope, now: Timestamp, end_of_life: Timestamp) -> Timestamp {
+    let by = envelope.parameters.deliver_by.filter(|by| by.return_when_late);
+    let late = by.map(|by| now.after(Duration::from_secs(by.seconds.max(0).unsigned_abs())));
+    late.map_or(end_of_life, |late| late.min(end_of_life))
 }
 
 /// Recipients after aliases.

@@ -286,10 +286,14 @@ impl Client {
         }
     }
 
-    /// Starts a transaction; only after `Ready` or a reusable `Done`.
+    /// Starts a transaction; only after `Ready` or a reusable `Done`. If the peer has closed the connection since, in words that came
+    /// with those of the last answer, the transaction ends at once.
     pub fn begin(&mut self, now: Instant, transaction: Transaction) {
-        assert_eq!(self.state, State::Idle, "a transaction begins on a connection that is ready");
         let mut flight = Flight::new(transaction, self.offers, self.needs_reset);
+        if self.state == State::Closed {
+            return self.begin_too_late(flight);
+        }
+        assert_eq!(self.state, State::Idle, "a transaction begins on a connection that is ready");
         let objection = flight.check(self.encrypted).err();
         if let Some(reply) = &objection {
             flight.cut_off(reply);
@@ -302,6 +306,19 @@ impl Client {
             self.wait(now, State::Envelope);
             self.send_commands(now);
         }
+    }
+
+    /// The transaction's report takes the place of the connection's failure, if nobody has heard of that yet.
+    fn begin_too_late(&mut self, mut flight: Flight) {
+        let at = self.actions.iter().position(|action| matches!(action, Action::Failed(_)));
+        let said = match at.and_then(|at| self.actions.remove(at)) {
+            Some(Action::Failed(failure)) if failure.reply.is_transient() => failure.reply,
+            _ => Reply::new(451, Enhanced(4, 4, 2), "the connection was closed before the transaction"),
+        };
+        flight.cut_off(&said);
+        let report = Report { try_next: true, untried: self.transactions > 0, ..flight.into_report() };
+        self.transactions += 1;
+        self.actions.push_front(Action::Done(report));
     }
 
     fn send_commands(&mut self, now: Instant) {

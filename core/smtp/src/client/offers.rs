@@ -27,6 +27,8 @@ pub struct Offers {
     pub require_tls: bool,
     /// RFC 6710.
     pub priority: bool,
+    /// RFC 2852.
+    pub deliver_by: bool,
     /// RFC 4954 with PLAIN (RFC 4616).
     pub auth_plain: bool,
     /// RFC 4954 with the older LOGIN, which some relays offer alone.
@@ -60,6 +62,7 @@ impl Offers {
             "DSN" => self.dsn = true,
             "REQUIRETLS" => self.require_tls = true,
             "MT-PRIORITY" => self.priority = true,
+            "DELIVERBY" => self.deliver_by = true,
             "AUTH" => words.for_each(|mechanism| self.learn_mechanism(mechanism)),
             // `AUTH=PLAIN LOGIN`, as servers wrote it before RFC 2554 was finished.
             other if other.starts_with("AUTH=") => {

@@ -201,6 +201,10 @@ impl Flight {
         if offers.priority && parameters.priority != 0 {
             write(out, format_args!(" MT-PRIORITY={}", parameters.priority));
         }
+        if let Some(by) = parameters.deliver_by.filter(|_| offers.deliver_by) {
+            let (mode, trace) = (if by.return_when_late { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
+            write(out, format_args!(" BY={};{mode}{trace}", by.seconds));
+        }
         if offers.dsn {
             match parameters.ret {
                 Some(Return::Full) => out.extend_from_slice(b" RET=FULL"),

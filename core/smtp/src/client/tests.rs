@@ -306,6 +306,22 @@ fn a_kept_connection_that_closes_before_answering_was_no_attempt() {
     }
 }
 
+/// Found by fuzzing: the answer that makes the connection ready, and the word that ends it, in one read.
+#[test]
+fn a_peer_that_changes_its_mind_before_the_transaction_is_heard() {
+    for (last, said) in [("421 4.3.2 bye", 421), ("250 2.0.0 what", 451), ("nonsense", 451)] {
+        let mut wire = Wire::new(options());
+        wire.input.extend_from_slice(format!("220 x\r\n250 x\r\n{last}\r\n").as_bytes());
+        wire.client.handle_input(wire.now, &mut wire.input);
+        while !matches!(wire.client.poll_action(), Some(Action::Ready)) {}
+        wire.begin(to(&["b@example.net"]));
+        let report = wire.report();
+        assert_eq!(report.replies[0].code, said, "{last}");
+        assert!(report.try_next && !report.untried && !report.reusable && !report.ambiguous);
+        wire.closed();
+    }
+}
+
 #[test]
 fn a_421_between_transactions_harms_nobody() {
     let mut wire = Wire::ready(options(), &["PIPELINING"]);

@@ -1,7 +1,7 @@
 //! What answers lead to: the reply, and the next state.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use waypost_types::Reply;
 
@@ -15,11 +15,13 @@ impl Session {
             return self.turn_out(&about, reply);
         }
         match about {
-            About::Connect => self.on_connect_answer(now, answer),
-            About::Helo { esmtp } => self.on_helo_answer(esmtp, answer),
+            About::Connect => self.on_connect_answer(now, answer, self.policy.greeting_delay),
+            // Whoever speaks for others has been let in already.
+            About::Proxied => self.on_connect_answer(now, answer, Duration::ZERO),
+            About::Helo { esmtp } => self.on_helo_answer(now, esmtp, answer),
             About::Auth => self.on_auth_answer(answer),
             About::Message => self.on_message_answer(now, answer),
-            About::Mail => match decided(answer, words::SENDER_OK) {
+            About::Mail => match decided(answer, self.sender_ok()) {
                 Ok(yes) => self.say(&yes),
                 Err(no) => {
                     self.void();
@@ -54,7 +56,7 @@ impl Session {
     /// The reply, then the end. The client is not told of more than it asked about: over LMTP a message has a reply per recipient.
     fn turn_out(&mut self, about: &About, reply: Reply) {
         match about {
-            About::Connect => self.say(&greeting::turned_away(reply)),
+            About::Connect | About::Proxied => self.say(&greeting::turned_away(reply)),
             About::Message if self.policy.is_lmtp() => {
                 (0..self.envelope.recipients.len()).for_each(|_| self.say(&reply))
             }
@@ -66,12 +68,18 @@ impl Session {
         self.close(CloseReason::Refused);
     }
 
-    fn on_connect_answer(&mut self, now: Instant, answer: Answer) {
+    fn sender_ok(&self) -> Reply {
+        let slowed = self.transaction.as_ref().is_some_and(|transaction| transaction.slowed);
+        if slowed { words::SENDER_SLOWED } else { words::SENDER_OK }
+    }
+
+    fn on_connect_answer(&mut self, now: Instant, answer: Answer, delay: Duration) {
         match decided(answer, words::OK) {
             Err(no) => self.close_with(&greeting::turned_away(no), CloseReason::Refused),
             Ok(_) => {
-                self.state = State::Waiting(now + self.policy.greeting_delay);
-                if self.policy.greeting_delay.is_zero() && !self.input_left {
+                let delay = if self.facts.trusted { Duration::ZERO } else { delay };
+                self.state = State::Waiting(now + delay);
+                if delay.is_zero() && !self.input_left {
                     self.greet(now);
                 } else {
                     self.arm(now);
@@ -80,10 +88,10 @@ impl Session {
         }
     }
 
-    fn on_helo_answer(&mut self, esmtp: bool, answer: Answer) {
+    fn on_helo_answer(&mut self, now: Instant, esmtp: bool, answer: Answer) {
         match decided(answer, words::OK) {
             Ok(_) if esmtp => {
-                let hello = greeting::hello(&self.policy, &self.facts, self.offered());
+                let hello = greeting::hello(&self.policy, &self.facts, self.offered(), self.wall(now));
                 self.say(&hello);
             }
             Ok(_) => self.say(&Reply::plain(250, self.policy.hostname.to_string())),
@@ -133,9 +141,11 @@ impl Session {
     /// Answers the end of the body.
     pub(super) fn answer_message(&mut self, now: Instant, replies: Vec<Reply>) {
         self.envelope = EMPTY.clone();
+        self.forwarded = None;
         if replies.iter().any(Reply::is_positive) {
             self.messages += 1;
             self.errors = 0;
+            self.paused = 0;
             self.idle = 0;
         }
         self.arm(now);

@@ -22,7 +22,7 @@ impl Session {
         let (text, end) = decoder.decode(input);
         let (bare, smuggled) = (decoder.saw_bare(), decoder.saw_smuggled_end());
         let taken = before - input.len();
-        if self.policy.bare_newline == BareNewline::Refuse {
+        if self.bare_newline() == BareNewline::Refuse {
             if smuggled {
                 self.close_with(&words::SMUGGLED, CloseReason::Refused);
                 return true;
@@ -170,7 +170,8 @@ impl Session {
         }
         let transaction = self.transaction.as_mut().expect("a chunk that is kept belongs to a transaction");
         let text = transaction.ends.push(piece);
-        if transaction.ends.saw_bare() && self.policy.bare_newline == BareNewline::Refuse {
+        let bare = transaction.ends.saw_bare();
+        if bare && self.bare_newline() == BareNewline::Refuse {
             self.spoil(words::BARE_NEWLINE);
         }
         text

@@ -27,17 +27,20 @@
 //! [`Policy::unauthorised_pipelining`]). Left to the caller: sockets, the handshake, write timeouts, and whatever is asked.
 //!
 //! `state` holds the states and the commands, `body` what follows DATA and BDAT, `answer` what answers lead to, `greeting` the
-//! offers of EHLO, `words` every reply that the session gives of its own accord.
+//! offers of EHLO, `proxied` XCLIENT and XFORWARD, `words` every reply that the session gives of its own accord.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use waypost_types::verdict::Credentials;
 use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, Timestamp, TlsFacts};
 
 use self::state::{About, State, Transaction};
+use crate::extension::ExtensionSet;
+
+pub use self::proxied::Forwarded;
 
 pub use self::policy::{AuthMode, BareNewline, Impatience, Policy, TlsMode};
 
@@ -45,6 +48,7 @@ mod answer;
 mod body;
 mod greeting;
 pub mod policy;
+mod proxied;
 mod state;
 mod words;
 
@@ -65,6 +69,8 @@ pub enum Action {
     /// Everything sent so far has to be flushed, then TLS negotiated, then [`Session::handle_tls`] called. No byte read before is
     /// left over: the session has seen to it.
     StartTls,
+    /// Wait this long before the next action: this client has made many mistakes, and each costs it more.
+    Pause(Duration),
     /// Flush and close.
     Close(CloseReason),
 }
@@ -91,6 +97,9 @@ pub enum CloseReason {
 pub enum Ask {
     /// May this client be served? A refusal becomes the greeting (554 or 421) and the end.
     Connect,
+    /// XCLIENT: the client is somebody else, as [`Session::facts`] say now. Forget what was found out about the other one, say by
+    /// [`Session::set_trusted`] whether this one is ours, then answer as [`Ask::Connect`].
+    Proxied,
     /// HELO, EHLO or LHLO; the name stands in [`Session::facts`].
     Helo,
     /// Are these credentials good? Answer with [`Answer::Granted`], [`Answer::Denied`] or a 4yz refusal.
@@ -149,8 +158,6 @@ pub struct Session {
     input_left: bool,
     /// Octets of an overlong line that were dropped.
     skipped: usize,
-    /// A command has been read since the greeting or the handshake.
-    spoken: bool,
     eof: bool,
     draining: bool,
     errors: u32,
@@ -159,6 +166,14 @@ pub struct Session {
     failed_logins: u32,
     /// The wall clock at a moment, for HOLDUNTIL.
     clock: Option<(Instant, Timestamp)>,
+    /// What is offered to this client, if not what the policy says.
+    extensions: ExtensionSet,
+    /// By XFORWARD, for the next transaction.
+    forwarded: Option<Box<Forwarded>>,
+    /// Connections run short: less patience.
+    pressed: bool,
+    /// Errors that the client has been made to wait for.
+    paused: u32,
 }
 
 impl Session {
@@ -166,6 +181,10 @@ impl Session {
     pub fn new(policy: Arc<Policy>, facts: SessionFacts, _now: Instant) -> Session {
         assert!(policy.tls != TlsMode::Implicit || facts.tls.is_some(), "the handshake comes first on this port");
         let mut session = Session {
+            extensions: policy.extensions,
+            forwarded: None,
+            pressed: false,
+            paused: 0,
             policy,
             facts: Arc::new(facts),
             envelope: EMPTY.clone(),
@@ -179,7 +198,6 @@ impl Session {
             drip: 0,
             input_left: false,
             skipped: 0,
-            spoken: false,
             eof: false,
             draining: false,
             errors: 0,
@@ -229,7 +247,6 @@ impl Session {
         facts.helo = "".into();
         facts.esmtp = false;
         self.state = State::Command;
-        self.spoken = false;
         self.arm(now);
     }
 
@@ -260,6 +277,27 @@ impl Session {
     /// What time it is for people. Without this FUTURERELEASE is not offered, as HOLDUNTIL (RFC 4865) names a date.
     pub fn set_clock(&mut self, now: Instant, clock: Timestamp) {
         self.clock = Some((now, clock));
+    }
+
+    /// Offers this client other extensions than the policy does: some masked, or XCLIENT and XFORWARD in addition.
+    pub fn offer(&mut self, extensions: ExtensionSet) {
+        self.extensions = extensions;
+    }
+
+    /// Whether the client is a host of our own: it may be hasty, and its bare newlines are borne.
+    pub fn set_trusted(&mut self, trusted: bool) {
+        Arc::make_mut(&mut self.facts).trusted = trusted;
+    }
+
+    /// Whether connections run short. While they do, clients get less time and may make fewer mistakes; deadlines that
+    /// are set already stand.
+    pub fn set_pressed(&mut self, pressed: bool) {
+        self.pressed = pressed;
+    }
+
+    /// Where the message at hand came from, as its client says by XFORWARD.
+    pub fn forwarded(&self) -> Option<&Forwarded> {
+        self.forwarded.as_deref()
     }
 
     /// What to do next; `None` until something is handed in.

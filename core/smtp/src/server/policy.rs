@@ -131,6 +131,12 @@ pub struct Policy {
     pub data_timeout: Duration,
     /// Bare LF and CR.
     pub bare_newline: BareNewline,
+    /// Errors after which each further one is answered later and later.
+    pub tarpit_errors: u32,
+    /// And the longest that an answer is kept back; zero: never.
+    pub tarpit_max: Duration,
+    /// How long a message may be held by FUTURERELEASE.
+    pub hold_max: Duration,
     /// Bytes before the greeting.
     pub pregreet: Impatience,
     /// Bytes behind a command that must be the last of its group: HELO, EHLO, AUTH, DATA (RFC 2920 §3.1). Behind STARTTLS they
@@ -162,6 +168,9 @@ impl Policy {
             command_timeout: limits::COMMAND_TIMEOUT,
             data_timeout: limits::DATA_TIMEOUT,
             bare_newline: BareNewline::Normalise,
+            tarpit_errors: limits::TARPIT_ERRORS,
+            tarpit_max: limits::TARPIT_MAX,
+            hold_max: limits::HOLD_MAX,
             pregreet: Impatience::Refuse,
             unauthorised_pipelining: Impatience::Refuse,
         }
@@ -187,6 +196,8 @@ impl Policy {
         Policy {
             transport: Transport::Lmtp,
             greeting: "LMTP Waypost".into(),
+            greeting_delay: Duration::ZERO,
+            tarpit_max: Duration::ZERO,
             tls: TlsMode::None,
             pregreet: Impatience::Ignore,
             unauthorised_pipelining: Impatience::Ignore,
@@ -198,6 +209,8 @@ impl Policy {
     pub fn relay(hostname: &str) -> Policy {
         Policy {
             transport: Transport::Relay,
+            greeting_delay: Duration::ZERO,
+            tarpit_max: Duration::ZERO,
             errors_max: 1000,
             idle_commands_max: 10_000,
             pregreet: Impatience::Ignore,

@@ -48,6 +48,7 @@ pub(super) struct Refusal(pub(super) Reply, pub(super) usize);
 #[derive(Debug)]
 pub(super) enum About {
     Connect,
+    Proxied,
     Helo { esmtp: bool },
     Auth,
     Mail,
@@ -69,6 +70,8 @@ pub(super) struct Transaction {
     pub(super) ends: LineEnds,
     /// The body is void and `Ask::Reset` has been sent; this is said at its end.
     pub(super) spoiled: Option<Reply>,
+    /// The client asked for more urgency than strangers get.
+    pub(super) slowed: bool,
 }
 
 impl Session {
@@ -85,7 +88,7 @@ impl Session {
 
     /// Nobody has been greeted yet: whoever speaks now speaks too early.
     fn wait(&mut self, now: Instant, until: Instant, input: &[u8]) -> bool {
-        match (input.is_empty(), self.policy.pregreet) {
+        match (input.is_empty(), self.bears(self.policy.pregreet)) {
             (true, _) if now < until => return false,
             (false, Impatience::Refuse) => self.refuse_early(input),
             _ => self.greet(now),
@@ -108,7 +111,7 @@ impl Session {
     }
 
     fn take_line(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        if !self.spoken && self.skipped == 0 {
+        if self.skipped == 0 {
             match command::is_tls_hello(input) {
                 None => return false,
                 Some(true) => {
@@ -123,7 +126,7 @@ impl Session {
             Cut::Partial => return false,
             Cut::Overlong { text, whole, ended } => self.skip(text, whole, ended, input),
             Cut::Line { whole, .. } if self.skipped > 0 => self.skip(whole - 1, whole, true, input),
-            Cut::Line { bare: true, .. } if self.policy.bare_newline == BareNewline::Refuse => {
+            Cut::Line { bare: true, .. } if self.bare_newline() == BareNewline::Refuse => {
                 self.close_with(&words::BARE_LF_COMMAND, CloseReason::Refused);
             }
             Cut::Line { text, whole, .. } => {
@@ -146,13 +149,17 @@ impl Session {
 
     /// Drops an overlong line piece by piece; it gets one reply, at its end.
     fn skip(&mut self, text: usize, whole: usize, ended: bool, input: &mut BytesMut) {
+        // As much as is here however the line was cut.
+        let front = text.min(self.policy.command_line_bytes_max);
+        if self.skipped == 0 && command::is_foreign(&input[..front]) {
+            return self.close_with(&words::FOREIGN, CloseReason::Refused);
+        }
         self.skipped += text;
         input.advance(whole);
         if self.skipped > limits::INPUT_BYTES_MAX {
             self.close_with(&words::OVERLONG, CloseReason::Limit);
         } else if ended {
             self.skipped = 0;
-            self.spoken = true;
             if matches!(self.state, State::Sasl(_)) {
                 self.state = State::Command;
             }
@@ -161,12 +168,14 @@ impl Session {
     }
 
     fn on_line(&mut self, now: Instant, text: &[u8], more: bool) {
-        self.spoken = true;
         if let State::Sasl(_) = self.state {
             return self.on_sasl_line(text);
         }
         match command::parse(text) {
             Ok(command) => self.on_command(now, command, more),
+            Err(Refused::Unclean) if command::is_foreign(text) => {
+                self.close_with(&words::FOREIGN, CloseReason::Refused);
+            }
             Err(Refused::Unclean) => self.refuse(&words::UNCLEAN),
             Err(Refused::Unknown) => self.refuse(&words::UNKNOWN),
             // What follows cannot be told from commands any more.
@@ -182,11 +191,14 @@ impl Session {
 
     fn on_command(&mut self, now: Instant, Command { verb, argument }: Command<'_>, more: bool) {
         let kind = verb.kind;
+        if kind == Kind::Foreign {
+            return self.close_with(&words::FOREIGN, CloseReason::Refused);
+        }
         if verb.ends_group && more {
             if kind == Kind::StartTls {
                 return self.close_with(&words::AFTER_STARTTLS, CloseReason::Refused);
             }
-            if self.policy.unauthorised_pipelining == Impatience::Refuse {
+            if self.bears(self.policy.unauthorised_pipelining) == Impatience::Refuse {
                 return self.close_with(&words::EARLY, CloseReason::Refused);
             }
         }
@@ -218,10 +230,11 @@ impl Session {
             Kind::Noop => self.say(&words::OK),
             Kind::Vrfy => self.say(&words::CANNOT_VERIFY),
             Kind::Help => self.say(&words::HELP),
+            Kind::XClient => self.on_xclient(argument),
+            Kind::XForward => self.on_xforward(argument),
             Kind::Quit => self.close_with(&words::BYE, CloseReason::Quit),
             Kind::Absent => self.refuse(&words::NOT_IMPLEMENTED),
-            Kind::Foreign => self.close_with(&words::FOREIGN, CloseReason::Refused),
-            Kind::Bdat => unreachable!("taken above"),
+            Kind::Bdat | Kind::Foreign => unreachable!("taken above"),
         }
     }
 
@@ -277,6 +290,7 @@ impl Session {
         match () {
             () if !self.policy.auth.is_on() => Some(words::NO_AUTH),
             () if self.facts.user.is_some() => Some(words::AUTH_IS_DONE),
+            () if self.facts.helo.is_empty() && self.policy.helo_required => Some(self.need_hello()),
             () if self.offers(Extension::Auth) => None,
             () if self.policy.auth.is_offered(true) && self.facts.tls.is_none() => Some(words::NEED_TLS_FOR_AUTH),
             () => Some(words::NO_AUTH),
@@ -290,6 +304,7 @@ impl Session {
         }
         match BASE64.decode(text) {
             Ok(response) => self.step_sasl(Some(&response)),
+            Err(_) if command::is_foreign(text) => self.close_with(&words::FOREIGN, CloseReason::Refused),
             Err(_) => {
                 self.state = State::Command;
                 self.refuse(&words::AUTH_SYNTAX);
@@ -321,26 +336,39 @@ impl Session {
         }
         match self.read_mail(now, argument) {
             Err(no) => self.refuse(&no),
-            Ok((sender, parameters)) => {
+            Ok((sender, mut parameters)) => {
+                let slowed = self.slow_down(&mut parameters);
                 let envelope = std::sync::Arc::make_mut(&mut self.envelope);
                 envelope.sender = sender.clone();
                 envelope.parameters = parameters.clone();
-                self.transaction = Some(Transaction::default());
+                self.transaction = Some(Transaction { slowed, ..Transaction::default() });
                 self.ask(About::Mail, Ask::Mail(sender, parameters));
             }
         }
     }
 
+    /// RFC 6710 §5.1: urgency is for those who are known; anybody may be modest. Whether something was changed.
+    fn slow_down(&self, parameters: &mut MailParameters) -> bool {
+        let stranger = self.facts.user.is_none() && !self.facts.trusted;
+        let slowed = stranger && parameters.priority > 0;
+        if slowed {
+            parameters.priority = 0;
+        }
+        slowed
+    }
+
     /// Why no transaction can begin now.
     fn mail_refusal(&self) -> Option<Reply> {
         match () {
-            () if self.policy.helo_required && self.facts.helo.is_empty() => {
-                Some(if self.policy.is_lmtp() { words::NEED_LHLO } else { words::NEED_HELO })
-            }
+            () if self.policy.helo_required && self.facts.helo.is_empty() => Some(self.need_hello()),
             () if self.policy.auth.is_required() && self.facts.user.is_none() => Some(words::NEED_AUTH),
             () if self.transaction.is_some() => Some(words::NESTED_MAIL),
             () => None,
         }
+    }
+
+    fn need_hello(&self) -> Reply {
+        if self.policy.is_lmtp() { words::NEED_LHLO } else { words::NEED_HELO }
     }
 
     fn read_mail(&self, now: Instant, argument: &str) -> Result<(ReversePath, MailParameters), Reply> {
@@ -349,7 +377,7 @@ impl Session {
         let offered = self.offered();
         let mut parameters = parameter::mail(parsed.parameters, offered, self.wall(now)).map_err(|error| {
             let wants_tls = matches!(error, InvalidParameter::Unknown(name) if name.eq_ignore_ascii_case("REQUIRETLS"));
-            let offered_inside = self.policy.extensions.contains(Extension::RequireTls) && self.facts.tls.is_none();
+            let offered_inside = self.extensions.contains(Extension::RequireTls) && self.facts.tls.is_none();
             if wants_tls && offered_inside { words::NEED_TLS_FOR_REQUIRETLS } else { bad_parameter(error) }
         })?;
         if !parsed.ascii && !parameters.smtputf8 {
@@ -357,6 +385,9 @@ impl Session {
         }
         if parameters.size.is_some_and(|size| size > self.policy.message_bytes_max as u64) {
             return Err(words::TOO_LARGE);
+        }
+        if parameters.hold_for.is_some_and(|span| span > self.policy.hold_max) {
+            return Err(words::HELD_TOO_LONG);
         }
         if parameters.auth.is_some() && self.facts.user.is_none() {
             // RFC 4954 §5: who is not trusted may say nothing but this.
@@ -424,14 +455,24 @@ impl Session {
 
     /// What EHLO would show now.
     pub(super) fn offered(&self) -> ExtensionSet {
-        greeting::offered(&self.policy, &self.facts, self.clock.is_some())
+        greeting::offered(&self.policy, self.extensions, &self.facts, self.clock.is_some())
+    }
+
+    /// Haste is borne from hosts of our own.
+    fn bears(&self, impatience: Impatience) -> Impatience {
+        if self.facts.trusted { Impatience::Ignore } else { impatience }
+    }
+
+    /// So are their line ends.
+    pub(super) fn bare_newline(&self) -> BareNewline {
+        if self.facts.trusted { BareNewline::Normalise } else { self.policy.bare_newline }
     }
 
     pub(super) fn offers(&self, extension: Extension) -> bool {
         self.offered().contains(extension)
     }
 
-    fn wall(&self, now: Instant) -> Option<Timestamp> {
+    pub(super) fn wall(&self, now: Instant) -> Option<Timestamp> {
         self.clock.map(|(then, clock)| clock.after(now.saturating_duration_since(then)))
     }
 
@@ -455,7 +496,9 @@ impl Session {
         }
         self.say(reply);
         self.errors += u32::from(reply.is_permanent());
-        if self.errors >= self.policy.errors_max {
+        let errors_max =
+            if self.pressed { limits::PRESSED_ERRORS_MAX.min(self.policy.errors_max) } else { self.policy.errors_max };
+        if self.errors >= errors_max {
             self.close_with(&words::TOO_MANY_ERRORS, CloseReason::Limit);
         }
     }
@@ -463,6 +506,7 @@ impl Session {
     /// Ends the transaction, if there is one, without a message.
     pub(super) fn void(&mut self) {
         self.envelope = EMPTY.clone();
+        self.forwarded = None;
         if self.transaction.take().is_some_and(|transaction| transaction.spoiled.is_none()) {
             self.actions.push_back(Action::Ask(Ticket(0), Ask::Reset));
         }
@@ -485,8 +529,21 @@ impl Session {
     /// Makes one action of the replies that have gathered.
     pub(super) fn flush(&mut self) {
         if !self.out.is_empty() {
+            self.pause();
             self.actions.push_back(Action::Send(Bytes::from(std::mem::take(&mut self.out))));
         }
+    }
+
+    /// Makes a client wait that has made new mistakes beyond those that anybody makes.
+    fn pause(&mut self) {
+        let over = self.errors.saturating_sub(self.policy.tarpit_errors);
+        if self.errors > self.paused && over > 0 && !self.pressed && !self.facts.trusted {
+            let span = (limits::TARPIT_STEP * over).min(self.policy.tarpit_max);
+            if !span.is_zero() {
+                self.actions.push_back(Action::Pause(span));
+            }
+        }
+        self.paused = self.errors;
     }
 
     /// The end of a group: replies leave, and a peer that has closed its side is let go.
@@ -521,6 +578,7 @@ impl Session {
             State::Connecting => Duration::ZERO,
             State::Closed => return self.deadline = None,
         };
+        let span = if self.pressed { span.min(limits::PRESSED_TIMEOUT) } else { span };
         self.drip = 0;
         self.deadline = Some(now + span);
     }

@@ -16,6 +16,7 @@ const fn say_plain(code: u16, text: &'static str) -> Reply {
 // Yes.
 pub(super) const OK: Reply = say(250, (2, 0, 0), "ok");
 pub(super) const SENDER_OK: Reply = say(250, (2, 1, 0), "sender ok");
+pub(super) const SENDER_SLOWED: Reply = say(250, (2, 3, 6), "sender ok, without the urgency");
 pub(super) const RECIPIENT_OK: Reply = say(250, (2, 1, 5), "recipient ok");
 pub(super) const GO_AHEAD: Reply = say_plain(354, "end data with <CR><LF>.<CR><LF>");
 pub(super) const MESSAGE_OK: Reply = say(250, (2, 0, 0), "message accepted");
@@ -62,6 +63,9 @@ pub(super) const NO_MECHANISM: Reply = say(504, (5, 5, 4), "mechanism not offere
 pub(super) const AUTH_SYNTAX: Reply = say(501, (5, 5, 2), "malformed authentication exchange");
 pub(super) const AUTH_CANCELLED: Reply = say(501, (5, 7, 0), "authentication cancelled");
 pub(super) const AUTH_FAILED: Reply = say(535, (5, 7, 8), "authentication failed");
+
+pub(super) const BAD_ATTRIBUTE: Reply = say(501, (5, 5, 4), "attribute not understood");
+pub(super) const HELD_TOO_LONG: Reply = say(501, (5, 5, 4), "messages are not held for so long");
 
 // Bounds and manners. The ones with 421 and 521 are followed by the end.
 pub(super) const TOO_LARGE: Reply = say(552, (5, 3, 4), "message exceeds the size limit");

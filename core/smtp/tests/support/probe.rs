@@ -2,11 +2,12 @@
 //! watch over what must always hold. Shared by the tests of this crate and the fuzz target `session`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
+use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::{Action, Answer, Ask, AuthMode, BareNewline, Impatience, Policy, Session};
-use waypost_types::{Enhanced, Reply, SessionFacts, SessionId, Transport};
+use waypost_types::{Enhanced, Reply, SessionFacts, SessionId, Timestamp, Transport};
 
 /// What came out, with what may differ between two ways of cutting the input taken out: which replies shared a write, and
 /// how the body was cut.
@@ -42,7 +43,6 @@ pub fn talk<'a>(policy: Policy, pieces: impl IntoIterator<Item = &'a [u8]>) -> T
     for piece in pieces {
         input.extend_from_slice(piece);
         probe.drive(&mut input);
-        probe.now += Duration::from_millis(1);
     }
     probe.session.handle_eof(probe.now);
     probe.drive(&mut input);
@@ -76,7 +76,11 @@ impl Probe {
             trusted: false,
         };
         let now = Instant::now();
-        let session = Session::new(Arc::new(policy), facts, now);
+        let mut session = Session::new(Arc::new(policy), facts, now);
+        session.set_clock(now, Timestamp(1_795_500_670_000));
+        // Everything but STARTTLS: whether something follows it in its group is a matter of cuts.
+        let all = Extension::ALL.into_iter().fold(ExtensionSet::EMPTY, ExtensionSet::with);
+        session.offer(all.without(Extension::StartTls));
         Probe { session, now, trace: Trace::default(), open: false, recipients: 0, body: Vec::new() }
     }
 
@@ -111,6 +115,7 @@ impl Probe {
                 assert!(!self.open, "no transaction is left behind");
                 self.trace.closed = Some(format!("{reason:?}"));
             }
+            Action::Pause(_) => {}
             Action::StartTls => unreachable!("not offered without TLS"),
             Action::Ask(_, Ask::Reset) => {
                 assert!(std::mem::take(&mut self.open), "only what was begun is void");

@@ -45,6 +45,8 @@ pub struct Glance {
     pub dead_until: Option<Instant>,
     /// Time between two starts, where the destination has asked for less.
     pub interval: Option<Duration>,
+    /// No more than so many at once until then.
+    pub cap: Option<(u32, Instant)>,
 }
 
 /// What all tasks share.
@@ -64,6 +66,9 @@ pub(crate) struct Shared {
     /// The store takes no writes any more.
     store_failed: AtomicBool,
 }
+
+/// Recipients by next hop, as indices.
+type Groups = Vec<(NextHop, Vec<u32>)>;
 
 /// RFC 5321 §4.5.3.2 added up.
 const LEASE_MIN: Duration = Duration::from_secs(1800);
@@ -165,6 +170,7 @@ impl Courier {
                 window: it.window,
                 dead_until: it.dead_until,
                 interval: it.interval,
+                cap: it.cap,
             })
             .collect()
     }
@@ -296,7 +302,7 @@ impl Shared {
     }
 
     /// Who is due, by next hop; and who would be, but is suspended.
-    fn group(&self, entry: &Entry, now: Timestamp) -> (Vec<(NextHop, Vec<u32>)>, Vec<(u32, Instant)>) {
+    fn group(&self, entry: &Entry, now: Timestamp) -> (Groups, Vec<(u32, Instant)>) {
         let due = |delivery: &waypost_queue::Delivery| delivery.is_pending() && delivery.due <= now;
         if entry.held.is_some() {
             return (Vec::new(), Vec::new());
@@ -574,7 +580,7 @@ impl Shared {
 }
 
 /// No group larger than one transaction may be.
-fn in_transactions(groups: Vec<(NextHop, Vec<u32>)>, recipients_max: usize) -> Vec<(NextHop, Vec<u32>)> {
+fn in_transactions(groups: Groups, recipients_max: usize) -> Groups {
     if groups.iter().all(|(_, recipients)| recipients.len() <= recipients_max) {
         return groups;
     }

@@ -12,6 +12,7 @@
 //! | `sheet` | every name with its value; unknown names; defaults |
 //! | `table` | the files it names: users, aliases |
 //! | `check` | what values mean together |
+//! | [`shaping`] | how large receivers want their mail: shipped rules and the operator's |
 //! | [`model`] | [`Config`] |
 //! | [`manual`] | `waypost help settings` and the example file |
 
@@ -19,6 +20,7 @@ pub mod manual;
 pub mod mistake;
 pub mod model;
 pub mod setting;
+pub mod shaping;
 
 mod check;
 mod raw;

@@ -55,6 +55,8 @@ pub enum NextHop {
     Host(Host, u16),
     /// LMTP over TCP.
     Lmtp(SocketAddr),
+    /// LMTP over a unix socket of this path.
+    LmtpSocket(Box<str>),
     /// Nowhere: fail with these words, which may begin with an enhanced status.
     Fail(Box<str>),
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use waypost_net::Stream;
 use waypost_resolve::{Hop, Plan};
 use waypost_smtp::client::{Client, Failure, Options as ClientOptions};
 use waypost_types::{Enhanced, Reply, Security};
@@ -78,6 +79,8 @@ pub(crate) struct Wish {
     pub(crate) later: bool,
     /// When it must be over.
     pub(crate) until: Instant,
+    /// Which of the pool it leaves from.
+    pub(crate) source: Option<usize>,
 }
 
 /// Connects to one address and gets ready for transactions.
@@ -116,13 +119,25 @@ async fn dial(
         security: security.to_string(),
         try_next,
     };
-    let source = if peer.is_ipv4() { options.source_v4 } else { options.source_v6 };
-    let stream = waypost_net::connect(peer, source, options.connect_timeout).await.map_err(|error| {
+    let pooled = wish.source.map(|at| options.sources.get(at));
+    let source = match pooled {
+        Some(source) => Some(source.towards(peer.ip()).ok_or_else(|| {
+            let text = format!("source {} has no address to reach {peer} from", source.name);
+            (setback(Reply::new(451, Enhanced(4, 4, 4), text), true, security.word()), false)
+        })?),
+        None if peer.is_ipv4() => options.source_v4,
+        None => options.source_v6,
+    };
+    let connected = match is_socket(hop) {
+        true => waypost_net::connect_socket(&hop.host, options.connect_timeout).await.map(boxed),
+        false => waypost_net::connect(peer, source, options.connect_timeout).await.map(boxed),
+    };
+    let stream = connected.map_err(|error| {
         (setback(Reply::new(451, Enhanced(4, 4, 1), error.to_string()), true, security.word()), false)
     })?;
     let client = Client::new(
         ClientOptions {
-            name: options.name.clone(),
+            name: pooled.map_or_else(|| options.name.clone(), |source| source.name.clone()),
             lmtp: wish.lmtp,
             tls: tls_use(security, fallback),
             credentials: options.credentials.get(&hop.host).cloned(),
@@ -133,8 +148,9 @@ async fn dial(
         },
         Instant::now(),
     );
-    let key = Key { host: hop.host.clone(), address: peer, security: security.clone(), lmtp: wish.lmtp };
-    let mut line = Line::new(key, target.as_str().into(), Box::new(stream), client, options.timeout_divisor);
+    let key =
+        Key { host: hop.host.clone(), address: peer, security: security.clone(), lmtp: wish.lmtp, source: wish.source };
+    let mut line = Line::new(key, target.as_str().into(), stream, client, options.timeout_divisor);
     match line.greet(&shared.services.tls, wish.until).await {
         Ok(()) => Ok(line),
         Err((Failure { reply, try_next, .. }, handshake)) => {
@@ -145,7 +161,19 @@ async fn dial(
     }
 }
 
+fn boxed(stream: impl Stream) -> Box<dyn Stream> {
+    Box::new(stream)
+}
+
+/// A unix socket stands at no address; its path is its name.
+fn is_socket(hop: &Hop) -> bool {
+    hop.host.starts_with('/')
+}
+
 fn target(hop: &Hop, peer: SocketAddr) -> String {
+    if is_socket(hop) {
+        return hop.host.clone();
+    }
     let (ip, port) = (peer.ip(), peer.port());
     match hop.host.parse::<IpAddr>() {
         Ok(_) => format!("[{ip}]:{port}"),

@@ -85,3 +85,55 @@ fn a_demand_for_tls_is_never_dropped() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(sink.received().iter().all(|message| message.rcpt != ["<user@elsewhere.example>"]));
 }
+
+#[test]
+fn what_is_passed_on_ends_its_lines_properly_whatever_came_in() {
+    let sink = Sink::start(Manner::Polite);
+    let server = Waypost::start(&[&format!("transport.\"elsewhere.example\"=\"smtp:[127.0.0.1]:{}\"", sink.port)]);
+    let tricks = [
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r\n.\r\r\n",
+        "\r.\r\n",
+        "\r.\r",
+        "\r\n.\r",
+        "\r\n\0.\r\n",
+        "\n..\n",
+        "\r",
+        "\n",
+        "\r\r\n",
+        "\r\n..\r\n",
+        "\n\r",
+    ];
+    let mut wire = alice(&server);
+    for (number, trick) in tricks.iter().enumerate() {
+        for bdat in [false, true] {
+            let text = format!("Subject: trick {number} {bdat}\r\n\r\nbefore{trick}QUIT{trick}after\r\n");
+            say(&mut wire, "MAIL FROM:<alice@waypost.test>", 250);
+            say(&mut wire, "RCPT TO:<user@elsewhere.example>", 250);
+            if bdat {
+                wire.send(format!("BDAT {} LAST\r\n{text}", text.len()).as_bytes());
+                expect(&mut wire, 250);
+            } else {
+                say(&mut wire, "DATA", 354);
+                wire.send(text.as_bytes());
+                say(&mut wire, ".", 250);
+            }
+        }
+    }
+    let received = waypost_tests::wait_for("all of them", Duration::from_secs(60), || {
+        Some(sink.received()).filter(|received| received.len() >= 2 * tricks.len())
+    });
+    assert_eq!(received.len(), 2 * tricks.len(), "one message is one message");
+    for message in received {
+        let bytes = message.message.as_bytes();
+        let lone = |at: usize| match bytes[at] {
+            b'\n' => at == 0 || bytes[at - 1] != b'\r',
+            b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        assert!(!(0..bytes.len()).any(lone), "{}", message.message.escape_debug());
+        assert!(message.message.contains("before") && message.message.contains("after"), "{}", message.message);
+    }
+}

@@ -20,6 +20,8 @@
 //! | `ARRIVES n` | so many messages with the word `{case}` arrive in alice's mailbox, and no more |
 //! | `HOLDS text` | one of them holds this (escapes as above); `LACKS text` |
 //!
+//! `WIRE_CASE=bdat cargo test -p waypost-tests --test e2e wire` runs those whose name has this in it.
+//!
 //! `{case}` is a word that no other case has, `{sender}` an address that may send at this door, `{login}` alice's credentials for PLAIN.
 
 use std::sync::Mutex;

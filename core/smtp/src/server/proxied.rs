@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use waypost_types::SessionFacts;
+use waypost_types::{Domain, SessionFacts};
 
 use super::state::About;
 use super::{Ask, Session, words};
@@ -81,6 +81,8 @@ fn client(facts: &mut SessionFacts, argument: &str) -> Option<()> {
         "PORT" => set_port(&mut peer, value),
         "DESTADDR" => set_address(&mut local, value),
         "DESTPORT" => set_port(&mut local, value),
+        // It is written into Received as a name.
+        "NAME" if value.as_deref().is_some_and(|name| Domain::parse(name).is_err()) => None,
         "NAME" => put(&mut facts.peer_name, value.map(Arc::from)),
         "HELO" => put(&mut facts.helo, value.map_or_else(|| "".into(), Arc::from)),
         "LOGIN" => put(&mut facts.user, value.map(Arc::from)),
@@ -187,7 +189,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused_whole() {
-        for said in ["ADDR=nowhere", "PORT=99999", "PROTO=LMTP", "FOO=1", "NAME", "HELO=a+0Db", "NAME=a=b"] {
+        for said in
+            ["ADDR=nowhere", "PORT=99999", "PROTO=LMTP", "FOO=1", "NAME", "HELO=a+0Db", "NAME=a=b", "NAME=a+20b"]
+        {
             assert_eq!(client(&mut facts(), said), None, "{said}");
         }
     }

@@ -21,6 +21,8 @@ pub enum Record {
     A(Ipv4Addr),
     /// A mail host.
     Mx(u16, String),
+    /// The server cannot answer about the name: SERVFAIL.
+    Failing,
     /// A text.
     Txt(String),
     /// One mail host, `mx.` in front of the name that was asked for.
@@ -103,6 +105,7 @@ fn answer(query: &[u8], records: &[(String, Record)], failing: bool) -> Option<V
         _ if name.starts_with("mx.") => with("mx.*"),
         _ => with("*"),
     };
+    let failing = failing || known.iter().any(|record| matches!(record, Record::Failing));
     let found: Vec<Vec<u8>> = known.iter().filter_map(|record| data(record, kind, &name)).collect();
     let mut answer = query.get(..end + 5)?.to_vec();
     let code = if failing {

@@ -19,6 +19,7 @@ mod first_start;
 mod logins;
 mod observe;
 mod privileges;
+mod routing;
 mod site;
 mod supervisor;
 

@@ -9,11 +9,10 @@ use std::time::Instant;
 
 use waypost_types::{
     Edit, Enhanced, Event, Fact, Judgement, Jury, Message, Opinion, Question, Reply, SessionFacts, SessionId, Stage,
-    StageSet, Task, Transport, Verdict,
+    StageSet, Task, Transport, Verdict, edit,
 };
 
 use crate::case::{Case, Seat};
-use crate::edit;
 use crate::fault::{Admission, Fault};
 use crate::instance::{Answer, Cell, Hook};
 use crate::options::{FaultPolicy, Isolation};

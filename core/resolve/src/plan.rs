@@ -116,6 +116,7 @@ impl Resolver {
                 Err(Reply::new(451, Enhanced(4, 3, 5), format!("{path} is not reached over the network")))
             }
             NextHop::Fail(text) => Err(failure(text)),
+            NextHop::Later(text) => Err(Reply::new(451, Enhanced(4, 3, 0), text.to_string())),
             NextHop::Mailbox(name) => {
                 Err(Reply::new(451, Enhanced(4, 3, 5), format!("mailbox {name} is not reached over the network")))
             }

@@ -8,9 +8,11 @@ use waypost_route::DomainPattern;
 use waypost_types::{Address, Domain, Transport};
 
 use crate::Surroundings;
+use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Tls, TlsMode, Users,
+    AuthMode, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Tls, TlsMode,
+    Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, Alias, read_aliases, read_users};
@@ -60,6 +62,7 @@ impl Check<'_> {
         self.greylist();
         self.queue();
         self.dkim();
+        auth::check(self.sheet, self.mistakes, &mut self.notes);
         let data = self.sheet.path("data")?.to_path_buf();
         let accounts = self.accounts(&data);
         let mailboxes = self.mailboxes(&accounts);
@@ -461,6 +464,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
             separator: s.text("users.separator").and_then(|text| text.chars().next()),
         },
+        auth: auth::build(s),
         aliases: parts.aliases,
         relay_networks: s.networks("relay.networks"),
         transports: parts.transports,
@@ -493,6 +497,11 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             .filter_map(|(name, _)| Some((name.clone(), s.path(&format!("table.{name}.file"))?.to_path_buf())))
             .collect(),
         dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
+        dmarc: Dmarc {
+            enforce: word("dmarc.policy") == "enforce",
+            hold: word("dmarc.quarantine") == "hold",
+            trusted_sealers: s.domains("dmarc.trusted-sealers"),
+        },
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
         hostname: parts.hostname,
@@ -554,6 +563,7 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
             "offered" => AuthMode::Offered,
             _ => AuthMode::Required,
         },
+        sender_must_match_login: s.flag(&at("sender-must-match-login")).expect(CHECKED),
         relay_users: word("relay").contains("users"),
         relay_networks: word("relay").contains("networks"),
         message_size: number("message-size"),
@@ -587,6 +597,7 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
 fn build_tls(s: &Sheet, listener: &str) -> Tls {
     let own = |leaf: &str| format!("listener.{listener}.tls-{leaf}");
     let common = |leaf: &str| format!("tls.{leaf}");
+    let port = |leaf: &str| format!("listener.{listener}.{leaf}");
     let paths = |path: String| s.paths(&path).into_iter().flatten();
     let pairs = |certificate, key| paths(certificate).zip(paths(key)).collect();
     let texts = |leaf: &str| {
@@ -601,6 +612,14 @@ fn build_tls(s: &Sheet, listener: &str) -> Tls {
         only_1_3: s.word(&own("version-min")).or_else(|| s.word(&common("version-min"))) == Some("1.3"),
         ciphers: texts("ciphers"),
         alpn: texts("alpn"),
+        client_certificate: s.word(&port("client-certificate")).expect(CHECKED),
+        client_authorities: paths(port("client-authorities")).collect(),
+        client_fingerprints: s
+            .texts(&port("client-fingerprints"))
+            .expect(CHECKED)
+            .into_iter()
+            .map(str::to_string)
+            .collect(),
         tickets: s.flag(&own("tickets")).or_else(|| s.flag(&common("tickets"))).expect(CHECKED),
     }
 }

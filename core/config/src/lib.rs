@@ -20,6 +20,7 @@ pub mod mistake;
 pub mod model;
 pub mod setting;
 
+mod auth;
 mod check;
 mod raw;
 mod sheet;

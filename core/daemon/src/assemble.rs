@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
-use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
-use waypost_mailauth::{Keys, SecretKey, SigningKey};
+use waypost_config::model::{AuthBackend, AuthMode, Listener, Plugin, TlsMode};
+use waypost_mailauth::{Keys, SecretKey, SigningKey, Verifier, VerifierOptions};
 use waypost_net::{ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
 use waypost_queue::schedule::Backoff;
-use waypost_resolve::{Dnssec, Own, ResolverOptions};
+use waypost_resolve::{Dnssec, Own, Resolver, ResolverOptions};
 use waypost_route::{Alias, AliasKey, DomainPattern, Mistake, RelayDomain, Router, Tables, Target};
-use waypost_server::{Greylist, Prefix, Rates, Rules, Sender};
+use waypost_server::{DmarcMode, Greylist, Prefix, Rates, Rules, Sender};
 use waypost_smtp::extension::{Extension, ExtensionSet};
+use waypost_smtp::sasl::Mechanism;
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
 use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
 use waypost_types::port::{KeyValue, Table};
 use waypost_types::{Address, Host, Judge, Transport};
+
+use crate::logins::extra_senders;
 
 /// Sockets that are bound and not yet served.
 pub(crate) struct Sockets {
@@ -104,6 +107,12 @@ pub(crate) fn rules(
     rules.relay_networks =
         if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
     rules.relay_users = listener.relay_users;
+    rules.senders = listener.sender_must_match_login.then(|| Arc::new(extra_senders(config)));
+    rules.dmarc = match (config.dmarc.enforce, config.dmarc.hold) {
+        (false, _) => DmarcMode::Report,
+        (true, false) => DmarcMode::Enforce,
+        (true, true) => DmarcMode::EnforceAndHold,
+    };
     rules.sessions_max = listener.connections;
     rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
     rules.rates = Rates {
@@ -158,6 +167,8 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
         AuthMode::Offered => PolicyAuth::OfferedInsideTls,
         AuthMode::Required => PolicyAuth::RequiredInsideTls,
     };
+    policy.auth_mechanisms = mechanisms(config);
+    policy.auth_relayed = matches!(config.auth.backend, AuthBackend::Dovecot(_));
     policy.message_bytes_max = usize::try_from(listener.message_size).unwrap_or(usize::MAX);
     policy.recipients_max = listener.recipients;
     policy.messages_max = listener.messages;
@@ -172,6 +183,18 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
     policy.hold_max = listener.hold_max;
     policy.extensions = policy.extensions.plus(extensions(&listener.offer)).minus(extensions(&listener.mask));
     policy
+}
+
+/// What is offered: what the operator names, or what the back end, tokens and certificates can do.
+fn mechanisms(config: &Config) -> Vec<Mechanism> {
+    use Mechanism::{External, Login, OAuthBearer, Plain, ScramSha256, ScramSha256Plus, XOAuth2};
+    if let Some(names) = &config.auth.mechanisms {
+        return names.iter().filter_map(|name| Mechanism::from_name(name)).collect();
+    }
+    let scram = matches!(config.auth.backend, AuthBackend::File).then_some([ScramSha256Plus, ScramSha256]);
+    let tokens = config.auth.tokens.is_some().then_some([OAuthBearer, XOAuth2]);
+    let external = config.auth.external.then_some(External);
+    scram.into_iter().flatten().chain([Plain, Login]).chain(tokens.into_iter().flatten()).chain(external).collect()
 }
 
 /// How DNS is asked.
@@ -200,6 +223,15 @@ pub(crate) fn resolver_options(config: &Config) -> ResolverOptions {
         own,
         ..ResolverOptions::default()
     }
+}
+
+/// How mail is authenticated.
+pub(crate) fn verifier(config: &Config, resolver: &Resolver) -> Result<Verifier> {
+    let mut options = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
+    // A client waits meanwhile: two tries at one server, not more.
+    options.timeout = options.timeout.min(config.dns.timeout * 2);
+    options.trusted_sealers = config.dmarc.trusted_sealers.iter().map(|domain| domain.as_str().to_string()).collect();
+    Ok(Verifier::new(options)?)
 }
 
 /// How the queue is opened.

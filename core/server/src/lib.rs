@@ -17,7 +17,7 @@
 mod admission;
 mod check;
 mod connection;
-pub mod credential;
+mod credential;
 mod greylist;
 mod intake;
 mod listener;
@@ -28,8 +28,8 @@ mod pipeline;
 mod shared;
 mod trace_header;
 
-pub use credential::{AuthError, Authenticator, PasswordFile};
-pub use options::{Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
+pub use check::sender::ExtraSenders;
+pub use options::{DmarcMode, Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 
 use std::io;
 use std::net::SocketAddr;

@@ -3,9 +3,11 @@
 //! | page | stage | what it says |
 //! |---|---|---|
 //! | this | MAIL, RCPT | `553 5.6.7` to an address beyond ASCII without SMTPUTF8 (RFC 6531 §3.5) |
+//! | `sender` | MAIL | `553 5.7.1` to a user who sends as somebody else |
 //! | `relay` | RCPT | `550 5.7.1` to whoever may not send there, `550 5.1.1` for names that nobody has |
 
 pub(crate) mod relay;
+pub(crate) mod sender;
 
 use waypost_types::{Address, Enhanced, Reply};
 

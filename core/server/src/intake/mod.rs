@@ -11,6 +11,8 @@ pub(crate) mod admit;
 mod edit;
 mod survey;
 
+pub(crate) use admit::QUARANTINE;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;

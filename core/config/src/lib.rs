@@ -25,6 +25,7 @@ pub mod setting;
 pub mod shaping;
 
 mod aliases;
+mod auth;
 mod check;
 mod checks;
 mod lookup;

@@ -114,7 +114,7 @@ async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Re
         handoff: Arc::new(Nowhere),
         router: Arc::new(ArcSwap::from_pointee(router)),
         credentials: None,
-        verifier: None,
+        verifier: Arc::new(arc_swap::ArcSwapOption::empty()),
         dns: Arc::new(resolver),
         observer: told.clone(),
     };

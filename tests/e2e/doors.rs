@@ -194,7 +194,12 @@ fn lmtp_answers_for_each_recipient() {
 
 #[test]
 fn strangers_come_back_and_are_remembered_across_a_restart() {
-    let sets = ["greylist.enabled=true", "greylist.delay=2s", "greylist.senders=[\"friend.example\"]"];
+    let sets = [
+        "greylist.enabled=true",
+        "greylist.delay=2s",
+        "greylist.senders=[\"friend.example\"]",
+        "relay.networks=[\"127.0.9.0/24\"]",
+    ];
     let mut server = Waypost::start(&sets);
     let rcpt = |server: &Waypost, sender: &str, code: u16| {
         let mut wire = greeted(Wire::connect_from([127, 0, 7, 1], server.mx));
@@ -205,6 +210,8 @@ fn strangers_come_back_and_are_remembered_across_a_restart() {
     rcpt(&server, "joe@client.example", 450);
     rcpt(&server, "joe@client.example", 450);
     rcpt(&server, "joe@friend.example", 250);
+    let mut own = greeted(Wire::connect_from([127, 0, 9, 1], server.mx));
+    deliver(&mut own, "new@client.example", "alice@waypost.test", "from a host of our own");
     rcpt(&server, "", 450);
     std::thread::sleep(Duration::from_millis(2100));
     server.stop();

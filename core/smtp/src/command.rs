@@ -148,7 +148,12 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refused> {
     let text = std::str::from_utf8(line).map_err(|_| Refused::Unclean)?;
     let text = text.trim_end_matches([' ', '\t']);
     let (word, argument) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-    let verb = if is_foreign(line) { &FOREIGN } else { lookup(word).ok_or(Refused::Unknown)? };
+    // Known verbs come first, as nearly every line has one.
+    let verb = match lookup(word) {
+        Some(verb) if !is_request(argument.as_bytes()) => verb,
+        None if !is_foreign(line) => return Err(Refused::Unknown),
+        _ => &FOREIGN,
+    };
     let argument = argument.trim_start_matches([' ', '\t']);
     match (verb.argument, argument.is_empty()) {
         (Argument::Must, true) | (Argument::Never, false) => Err(Refused::Argument(verb)),
@@ -179,9 +184,10 @@ fn is_field(word: &[u8]) -> bool {
     !slip && !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
 }
 
-/// ` /path HTTP/1.1`
+/// `/path HTTP/1.1`
 fn is_request(rest: &[u8]) -> bool {
-    let version = rest.trim_ascii_end().rsplit(|b| *b == b' ').next().unwrap_or_default();
+    let rest = rest.trim_ascii_end();
+    let version = rest.iter().rposition(|b| *b == b' ').map_or(rest, |blank| &rest[blank + 1..]);
     version.len() >= 6 && version[..5].eq_ignore_ascii_case(b"HTTP/") && version[5].is_ascii_digit()
 }
 

@@ -22,6 +22,7 @@ python3-dkim /usr/lib/python3/dist-packages/dkim/__init__.py
 python3-dnspython /usr/lib/python3/dist-packages/dns/__init__.py
 python3-nacl /usr/lib/python3/dist-packages/nacl/__init__.py
 strace /usr/bin/strace
+redis-server /usr/bin/redis-server
 swaks /usr/bin/swaks
 LIST
 }

@@ -1,5 +1,7 @@
 //! What an operator sees: the real binary, from connection to Maildir and next hop.
 
+mod addresses;
+mod checks;
 mod delivery;
 mod doors;
 mod envelope;

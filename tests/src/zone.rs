@@ -21,6 +21,8 @@ pub enum Record {
     A(Ipv4Addr),
     /// A mail host.
     Mx(u16, String),
+    /// The server cannot answer about the name: SERVFAIL.
+    Failing,
 }
 
 /// The server. Stops when dropped.
@@ -77,6 +79,7 @@ fn answer(query: &[u8], records: &[(String, Record)], failing: bool) -> Option<V
     let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
     let name = labels.join(".");
     let known: Vec<_> = records.iter().filter(|(known, _)| *known == name).map(|(_, record)| record).collect();
+    let failing = failing || known.iter().any(|record| matches!(record, Record::Failing));
     let found: Vec<Vec<u8>> = known.iter().filter_map(|record| data(record, kind)).collect();
     let mut answer = query.get(..at + 5)?.to_vec();
     let code = if failing {

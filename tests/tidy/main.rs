@@ -51,6 +51,7 @@ fn dependencies_point_strictly_down_the_floors() {
 fn each_foreign_thing_is_wrapped_by_one_crate() {
     let wrappers: &[(&str, &[&str])] = &[
         ("rocksdb", &["waypost-store-rocks"]),
+        ("rusqlite", &["waypost-table"]),
         ("wasmtime", &["waypost-plugin", "waypost-plugin-bindings"]),
         ("mail-auth", &["waypost-mailauth"]),
         ("hickory-resolver", &["waypost-resolve", "waypost-mailauth"]),

@@ -4,17 +4,32 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use waypost_route::DomainPattern;
+use waypost_route::TransportKey;
 use waypost_types::{Address, Domain, Transport};
 
 use crate::Surroundings;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Tls, TlsMode, Users,
+    AuthMode, Canonical, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Srs, Table,
+    Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
-use crate::table::{Account, Alias, read_aliases, read_users};
-use crate::value::{is_name, parse_network};
+use crate::table::{Account, read_users};
+use crate::value::parse_network;
+use crate::{aliases, checks, lookup};
+
+/// The settings that name tables.
+const TABLE_SETTINGS: &[&str] = &[
+    "domains.own-tables",
+    "domains.relay-tables",
+    "domains.relay-recipients",
+    "users.mailbox-tables",
+    "aliases.tables",
+    "canonical.sender",
+    "canonical.recipient",
+    "canonical.both",
+    "delivery.transport-tables",
+];
 
 /// Checks the sheet as a whole and makes the configuration of it. The mistakes include those that are there already.
 pub(crate) fn check(
@@ -36,8 +51,9 @@ struct Parts {
     hostname: Domain,
     data: PathBuf,
     accounts: Vec<Account>,
-    aliases: Vec<(String, Vec<String>)>,
-    transports: Vec<(Option<DomainPattern>, waypost_route::Transport)>,
+    aliases: Vec<waypost_route::Alias>,
+    transports: Vec<(TransportKey, waypost_route::Transport)>,
+    tables: Vec<Table>,
     plugins: Vec<(String, PathBuf)>,
     mailboxes: Vec<String>,
 }
@@ -65,8 +81,11 @@ impl Check<'_> {
         let mailboxes = self.mailboxes(&accounts);
         let aliases = self.aliases(&mailboxes);
         let transports = self.transports();
+        self.table_names();
+        checks::check(self.sheet, self.mistakes);
+        let tables = lookup::tables(self.sheet, self.mistakes);
         let plugins = self.plugins(&data);
-        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, plugins, mailboxes })
+        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, tables, plugins, mailboxes })
     }
 
     fn mistake(&mut self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) {
@@ -265,12 +284,10 @@ impl Check<'_> {
         if self.sheet.word("queue.durability") == Some("os") {
             self.notes.push("queue.durability = \"os\": a power cut loses mail that was acknowledged".into());
         }
-        if self.sheet.text("users.separator").is_some_and(|text| text.chars().count() > 1) {
-            self.mistake(
-                "users.separator",
-                "`users.separator` is longer than one character",
-                "write \"+\", \"-\" or \"\"",
-            );
+        let separators = self.sheet.text("users.separator").unwrap_or_default();
+        if separators.chars().any(|c| !"+-=_#%&/!*".contains(c)) {
+            let problem = format!("`users.separator`: {separators:?} has a character that cannot part a name");
+            self.mistake("users.separator", problem, "write \"+\", \"-\", \"+-\" or \"\"");
         }
     }
 
@@ -302,70 +319,49 @@ impl Check<'_> {
         names
     }
 
-    fn aliases(&mut self, mailboxes: &[String]) -> Vec<(String, Vec<String>)> {
-        let mut aliases: Vec<Alias> = Vec::new();
-        for file in self.sheet.paths("aliases.files").unwrap_or_default() {
-            aliases.extend(read_aliases(&file, self.mistakes));
-        }
-        for (name, targets, place) in self.sheet.map("aliases.names") {
-            aliases.push((name.to_string(), targets.into_iter().map(str::to_string).collect(), place.clone()));
-        }
-        let known: Vec<String> =
-            aliases.iter().map(|(name, ..)| name.to_lowercase()).chain(mailboxes.iter().cloned()).collect();
-        for (name, targets, place) in &aliases {
-            self.alias(name, targets, place, &known);
-        }
-        if !self.sheet.domains("domains.own").is_empty() && !known.iter().any(|name| name.starts_with("postmaster")) {
-            self.notes.push(
-                "nobody receives mail to postmaster, which RFC 5321 asks of everyone: add it to [aliases.names]".into(),
-            );
-        }
-        aliases.into_iter().map(|(name, targets, _)| (name, targets)).collect()
+    /// Mailboxes that only tables know make every name a possible one.
+    fn aliases(&mut self, mailboxes: &[String]) -> Vec<waypost_route::Alias> {
+        let given = |path| !self.sheet.texts(path).unwrap_or_default().is_empty();
+        let open = given("users.mailbox-tables") || given("aliases.tables");
+        aliases::read(self.sheet, mailboxes, open, self.mistakes, &mut self.notes)
     }
 
-    fn alias(&mut self, name: &str, targets: &[String], place: &Place, known: &[String]) {
-        let mut wrong =
-            |problem: String, remedy: String| self.mistakes.push(Mistake::new(place.clone(), problem, remedy));
-        let name_ok = match name.strip_prefix('@') {
-            Some(domain) => Domain::parse(domain).is_ok(),
-            None => is_name(name) || Address::parse(name).is_ok(),
-        };
-        if !name_ok {
-            wrong(
-                format!("`{name}` is no alias"),
-                "write a local part, user@domain, or @domain for all of a domain".into(),
-            );
+    /// Tables that settings name, and the domain of rewritten senders.
+    fn table_names(&mut self) {
+        for path in TABLE_SETTINGS {
+            lookup::named(self.sheet, path, self.mistakes);
         }
-        if targets.is_empty() {
-            wrong(format!("the alias `{name}` leads nowhere"), "name a mailbox or an address".into());
+        if self.sheet.flag("srs.enabled") != Some(true) {
+            return;
         }
-        for target in targets {
-            if target.starts_with(['|', '/', ':']) {
-                let remedy = "aliases here run no programs and write no files: use a mailbox or an address";
-                wrong(format!("the alias `{name}` leads to `{target}`"), remedy.into());
-            } else if Address::parse(target).is_err()
-                && !known.contains(&target.to_lowercase())
-                && !known.contains(target)
+        let own = self.sheet.domains("domains.own");
+        match self.sheet.domain("srs.domain") {
+            Some(domain)
+                if !own.contains(domain) && self.sheet.texts("domains.own-tables").unwrap_or_default().is_empty() =>
             {
-                let names: Vec<&str> = known.iter().map(String::as_str).collect();
-                let remedy = did_you_mean(
-                    target,
-                    &names,
-                    "create the mailbox with `waypost user add`, list it in `users.mailboxes`, or write a full address",
-                );
-                wrong(format!("the alias `{name}` leads to `{target}`, which is no mailbox"), remedy);
+                let problem = format!("`srs.domain`: {domain} is no domain of our own, so bounces would not come here");
+                self.mistake("srs.domain", problem, "name one of `domains.own`");
             }
+            None if own.is_empty() => {
+                self.mistake(
+                    "srs.enabled",
+                    "`srs` needs a domain of our own for rewritten senders",
+                    "set `srs.domain`",
+                );
+            }
+            _ => {}
         }
     }
 
-    fn transports(&mut self) -> Vec<(Option<DomainPattern>, waypost_route::Transport)> {
+    fn transports(&mut self) -> Vec<(TransportKey, waypost_route::Transport)> {
         let mut transports = Vec::new();
         for (key, targets, place) in self.sheet.map("transport") {
             let mut wrong =
                 |problem: String, remedy: &str| self.mistakes.push(Mistake::new(place.clone(), problem, remedy));
-            let pattern = (key != "*").then(|| key.parse::<DomainPattern>()).transpose();
+            let pattern = key.parse::<TransportKey>();
             if pattern.is_err() {
-                let remedy = "write \"example.com\", \".example.com\" for what is below it, or \"*\"";
+                let remedy =
+                    "write \"example.com\", \".example.com\" for what is below it, \"user@example.com\", or \"*\"";
                 wrong(format!("`{key}` is no domain"), remedy);
             }
             let target = targets.join(", ").parse::<waypost_route::Transport>();
@@ -450,18 +446,34 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
     let number = |path: &str| s.number(path).expect(CHECKED);
     let span = |path: &str| s.span(path).expect(CHECKED);
     let word = |path: &str| s.word(path).expect(CHECKED);
+    let names = |path: &str| s.texts(path).unwrap_or_default().into_iter().map(str::to_string).collect::<Vec<_>>();
     Config {
         shutdown_time: span("shutdown-time"),
-        domains: Domains { own: s.domains("domains.own"), relay: s.domains("domains.relay") },
+        domains: Domains {
+            own: s.domains("domains.own"),
+            relay: s.domains("domains.relay"),
+            own_tables: names("domains.own-tables"),
+            relay_tables: names("domains.relay-tables"),
+            relay_recipients: names("domains.relay-recipients"),
+        },
         listeners: s.names("listener").iter().map(|(name, _)| build_listener(s, name)).collect(),
         users: Users {
             file: users_file(s, &parts.data),
             accounts: parts.accounts,
             mailboxes: parts.mailboxes,
             mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
-            separator: s.text("users.separator").and_then(|text| text.chars().next()),
+            separators: s.text("users.separator").unwrap_or_default().to_string(),
+            mailbox_tables: names("users.mailbox-tables"),
         },
         aliases: parts.aliases,
+        alias_tables: names("aliases.tables"),
+        canonical: Canonical {
+            sender: names("canonical.sender"),
+            recipient: names("canonical.recipient"),
+            both: names("canonical.both"),
+            headers: s.flag("canonical.headers").expect(CHECKED),
+        },
+        srs: build_srs(s, &parts.data),
         relay_networks: s.networks("relay.networks"),
         transports: parts.transports,
         queue: Queue {
@@ -479,6 +491,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             connections_per_destination: number("delivery.connections-per-destination") as usize,
             messages_per_connection: number("delivery.messages-per-connection") as u32,
             connect_timeout: span("delivery.connect-timeout"),
+            transport_tables: names("delivery.transport-tables"),
         },
         greylist: build_greylist(&sheet),
         dns: Dns {
@@ -487,11 +500,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             timeout: span("dns.timeout"),
         },
         plugins: parts.plugins.into_iter().map(|(name, path)| build_plugin(s, name, path)).collect(),
-        tables: s
-            .names("table")
-            .iter()
-            .filter_map(|(name, _)| Some((name.clone(), s.path(&format!("table.{name}.file"))?.to_path_buf())))
-            .collect(),
+        tables: parts.tables,
         dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
@@ -527,20 +536,34 @@ fn build_greylist(s: &Sheet) -> Option<Greylist> {
     })
 }
 
+fn build_srs(s: &Sheet, data: &Path) -> Option<Srs> {
+    if s.flag("srs.enabled") != Some(true) {
+        return None;
+    }
+    let domain = s.domain("srs.domain").cloned().or_else(|| s.domains("domains.own").into_iter().next());
+    Some(Srs {
+        domain: domain.expect(CHECKED),
+        key_file: s.path("srs.key-file").map_or_else(|| data.join("srs-key"), Path::to_path_buf),
+        days: s.number("srs.days").expect(CHECKED) as u16,
+    })
+}
+
 fn build_listener(s: &Sheet, name: &str) -> Listener {
     let at = |leaf: &str| format!("listener.{name}.{leaf}");
     let number = |leaf: &str| s.number(&at(leaf)).expect(CHECKED);
     let span = |leaf: &str| s.span(&at(leaf)).expect(CHECKED);
     let word = |leaf: &str| s.word(&at(leaf)).expect(CHECKED);
+    let transport = match word("preset") {
+        "mx" => Transport::Mx,
+        "submission" => Transport::Submission,
+        "submissions" => Transport::Submissions,
+        "lmtp" => Transport::Lmtp,
+        _ => Transport::Relay,
+    };
     Listener {
         name: name.to_string(),
-        transport: match word("preset") {
-            "mx" => Transport::Mx,
-            "submission" => Transport::Submission,
-            "submissions" => Transport::Submissions,
-            "lmtp" => Transport::Lmtp,
-            _ => Transport::Relay,
-        },
+        checks: checks::build(s, name, transport),
+        transport,
         bind: s.sockets(&at("bind")),
         tls: match word("tls") {
             "none" => TlsMode::None,

@@ -10,7 +10,9 @@
 //! | `raw` | TOML and `--set` as a tree with places |
 //! | `value` | one value at a time |
 //! | `sheet` | every name with its value; unknown names; defaults |
-//! | `table` | the files it names: users, aliases |
+//! | `table`, `aliases` | the files it names: users, aliases |
+//! | `lookup` | `[table.*]`, read into memory where they are files |
+//! | `checks` | what each port makes of the built-in checks |
 //! | `check` | what values mean together |
 //! | [`model`] | [`Config`] |
 //! | [`manual`] | `waypost help settings` and the example file |
@@ -20,7 +22,10 @@ pub mod mistake;
 pub mod model;
 pub mod setting;
 
+mod aliases;
 mod check;
+mod checks;
+mod lookup;
 mod raw;
 mod sheet;
 mod table;

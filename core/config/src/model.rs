@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use waypost_route::DomainPattern;
+use waypost_route::{CidrTable, RegexpTable, TextTable, TransportKey};
 use waypost_types::{Address, Domain, Transport};
 
 pub use crate::table::Account;
@@ -25,12 +25,18 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[users]`.
     pub users: Users,
-    /// `[aliases]`, files and names together. A name is a local part at every own domain, `user@domain`, or `@domain`.
-    pub aliases: Vec<(String, Vec<String>)>,
+    /// `[aliases]`, files and names together.
+    pub aliases: Vec<waypost_route::Alias>,
+    /// `aliases.tables`.
+    pub alias_tables: Vec<String>,
     /// `relay.networks`.
     pub relay_networks: Vec<IpNet>,
-    /// `[transport]`; `None` is `*`.
-    pub transports: Vec<(Option<DomainPattern>, waypost_route::Transport)>,
+    /// `[transport]`.
+    pub transports: Vec<(TransportKey, waypost_route::Transport)>,
+    /// `[canonical]`.
+    pub canonical: Canonical,
+    /// `[srs]`; `None` if it is off.
+    pub srs: Option<Srs>,
     /// `[queue]`.
     pub queue: Queue,
     /// `[delivery]`.
@@ -41,8 +47,8 @@ pub struct Config {
     pub dns: Dns,
     /// `plugins.chain`, with the settings of each.
     pub plugins: Vec<Plugin>,
-    /// `[table.*]`, name and file.
-    pub tables: Vec<(String, PathBuf)>,
+    /// `[table.*]`.
+    pub tables: Vec<Table>,
     /// `[dkim.*]`, by name.
     pub dkim: Vec<DkimKey>,
     /// `admin.bind`.
@@ -61,6 +67,113 @@ pub struct Domains {
     pub own: Vec<Domain>,
     /// `domains.relay`.
     pub relay: Vec<Domain>,
+    /// `own-tables`.
+    pub own_tables: Vec<String>,
+    /// `relay-tables`.
+    pub relay_tables: Vec<String>,
+    /// `relay-recipients`.
+    pub relay_recipients: Vec<String>,
+}
+
+/// What a port makes of the built-in checks.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// By check.
+    pub actions: waypost_types::checks::Actions,
+    /// `client-access`.
+    pub client: Vec<String>,
+    /// `helo-access`.
+    pub helo: Vec<String>,
+    /// `sender-access`.
+    pub sender: Vec<String>,
+    /// `recipient-access`.
+    pub recipient: Vec<String>,
+}
+
+/// `[canonical]`.
+#[derive(Clone, Debug)]
+pub struct Canonical {
+    /// `sender`.
+    pub sender: Vec<String>,
+    /// `recipient`.
+    pub recipient: Vec<String>,
+    /// `both`.
+    pub both: Vec<String>,
+    /// `headers`.
+    pub headers: bool,
+}
+
+/// `[srs]`.
+#[derive(Clone, Debug)]
+pub struct Srs {
+    /// `domain`, or the first of our own.
+    pub domain: Domain,
+    /// `key-file`. It is made on first start unless it was named.
+    pub key_file: PathBuf,
+    /// `days`.
+    pub days: u16,
+}
+
+/// One of `[table.*]`.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The section's name.
+    pub name: String,
+    /// Where its rows are.
+    pub source: TableSource,
+}
+
+/// Where a table's rows are.
+#[derive(Clone)]
+pub enum TableSource {
+    /// Here.
+    Memory(MemoryTable),
+    /// In a file of SQLite's.
+    Sqlite {
+        /// `file`.
+        file: PathBuf,
+        /// `query`.
+        query: String,
+        /// `timeout`.
+        timeout: Duration,
+    },
+    /// In Redis.
+    Redis {
+        /// `server`.
+        server: String,
+        /// `user`.
+        user: Option<String>,
+        /// What stands in `password-file`.
+        password: Option<String>,
+        /// `database`.
+        database: u64,
+        /// `prefix`.
+        prefix: String,
+        /// `timeout`.
+        timeout: Duration,
+    },
+}
+
+impl std::fmt::Debug for TableSource {
+    /// Never shows a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TableSource::Memory(_) => f.write_str("Memory"),
+            TableSource::Sqlite { file, .. } => write!(f, "Sqlite({})", file.display()),
+            TableSource::Redis { server, .. } => write!(f, "Redis({server})"),
+        }
+    }
+}
+
+/// A table that was read.
+#[derive(Clone, Debug)]
+pub enum MemoryTable {
+    /// `text` and `inline`.
+    Text(TextTable),
+    /// `cidr`.
+    Cidr(CidrTable),
+    /// `pcre` and `regexp`.
+    Regexp(RegexpTable),
 }
 
 /// `listener.*.tls`.
@@ -152,6 +265,8 @@ pub struct Listener {
     pub balancers: Vec<IpNet>,
     /// `xclient`.
     pub proxies: Vec<IpNet>,
+    /// `[checks]` and `checks`.
+    pub checks: Checks,
     /// `plugins`; `None` for all of the chain.
     pub plugins: Option<Vec<String>>,
 }
@@ -199,8 +314,10 @@ pub struct Users {
     pub mailboxes: Vec<String>,
     /// `users.mail`.
     pub mail: PathBuf,
-    /// `users.separator`.
-    pub separator: Option<char>,
+    /// `users.separator`: its characters.
+    pub separators: String,
+    /// `users.mailbox-tables`.
+    pub mailbox_tables: Vec<String>,
 }
 
 /// `[queue]`.
@@ -235,6 +352,8 @@ pub struct Delivery {
     pub messages_per_connection: u32,
     /// `connect-timeout`.
     pub connect_timeout: Duration,
+    /// `transport-tables`.
+    pub transport_tables: Vec<String>,
 }
 
 /// `[dns]`.

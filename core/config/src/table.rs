@@ -1,4 +1,4 @@
-//! The files that the configuration names and that people write by hand: users and aliases(5).
+//! The file of users that the configuration names.
 
 use std::path::Path;
 
@@ -20,9 +20,6 @@ impl std::fmt::Debug for Account {
         write!(f, "Account({})", self.name)
     }
 }
-
-/// A name, what it leads to, and where that is written.
-pub(crate) type Alias = (String, Vec<String>, Place);
 
 /// Reads the user file. That it does not exist is a mistake only if somebody named it (`must_exist`).
 pub(crate) fn read_users(file: &Path, must_exist: Option<Place>, mistakes: &mut Vec<Mistake>) -> Vec<Account> {
@@ -51,37 +48,6 @@ pub(crate) fn read_users(file: &Path, must_exist: Option<Place>, mistakes: &mut 
         }
     }
     accounts
-}
-
-/// Reads a file in the format of aliases(5): `name: target, target`, continued on lines that begin with a blank.
-pub(crate) fn read_aliases(file: &Path, mistakes: &mut Vec<Mistake>) -> Vec<Alias> {
-    let Some(text) = read(file, Some(Place::Default), "correct `aliases.files`", mistakes) else { return Vec::new() };
-    let mut aliases: Vec<Alias> = Vec::new();
-    for (number, line) in meaningful_lines(&text) {
-        let place = Place::file(&file.display().to_string(), number, 1);
-        if line.starts_with([' ', '\t']) {
-            match aliases.last_mut() {
-                Some((_, targets, _)) => targets.extend(split_targets(line)),
-                None => mistakes.push(Mistake::new(
-                    place,
-                    "a continued line continues nothing",
-                    "remove the blank in front",
-                )),
-            }
-            continue;
-        }
-        match line.split_once(':') {
-            Some((name, targets)) => {
-                aliases.push((name.trim().trim_matches('"').to_string(), split_targets(targets).collect(), place));
-            }
-            None => mistakes.push(Mistake::new(place, "there is no `:`", "write `name: target`")),
-        }
-    }
-    aliases
-}
-
-fn split_targets(text: &str) -> impl Iterator<Item = String> {
-    text.split(',').map(str::trim).filter(|target| !target.is_empty()).map(str::to_string)
 }
 
 /// Lines from 1, without comments and empty ones.
@@ -114,25 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn aliases_continue_and_comment_as_sendmail_taught() {
-        let file = file("# all\nroot: alice,\n  bob\n\n\"info\" : carol@example.com\n");
-        let mut mistakes = Vec::new();
-        let aliases = read_aliases(file.path(), &mut mistakes);
-        let plain: Vec<_> = aliases.iter().map(|(name, targets, _)| (name.as_str(), targets.join("+"))).collect();
-        assert_eq!(plain, [("root", "alice+bob".to_string()), ("info", "carol@example.com".to_string())]);
-        assert!(mistakes.is_empty());
-    }
-
-    #[test]
     fn bad_lines_are_told_with_their_numbers() {
-        let (aliases, users) =
-            (file(" x\nno colon\n"), file("a:$argon2id$x\nb:plain\na:$argon2id$y\n../c:$argon2id$z\n"));
+        let users = file("a:$argon2id$x\nb:plain\na:$argon2id$y\n../c:$argon2id$z\n");
         let mut mistakes = Vec::new();
-        read_aliases(aliases.path(), &mut mistakes);
         let accounts = read_users(users.path(), None, &mut mistakes);
         let lines: Vec<_> =
             mistakes.iter().map(|m| if let Place::File { line, .. } = m.place { line } else { 0 }).collect();
-        assert_eq!(lines, [1, 2, 2, 3, 4]);
+        assert_eq!(lines, [2, 3, 4]);
         assert_eq!(format!("{:?}", accounts[0]), "Account(a)");
     }
 

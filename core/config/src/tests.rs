@@ -145,7 +145,7 @@ fn what_does_not_go_together_is_told() {
         ("queue = 3", "begin it with a line [queue]"),
         ("hostname = \"short\"", "is no full name"),
         ("hostname = 3", "write a domain"),
-        ("[users]\nseparator = \"++\"", "longer than one"),
+        ("[users]\nseparator = \"+@\"", "cannot part a name"),
         ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nxclient=\"0.0.0.0/0\"", "pass for any client"),
         ("[listener.a]\npreset=\"mx\"\nbind=\"127.0.0.1:1\"\nproxy-protocol=\"::/0\"", "pass for any client"),
         (
@@ -178,6 +178,74 @@ fn tables_are_read_with_their_lines() {
     assert!(told.contains("aliases:2:1: the alias `webmaster` leads to `nobody`"), "{told}");
     assert!(told.contains("users:2:1: the password of `bob` is no argon2id hash"), "{told}");
     assert!(told.ends_with("2 mistakes"), "{told}");
+}
+
+#[test]
+fn tables_of_every_kind_are_read_and_told_about() {
+    let desk = Desk::new();
+    desk.write("virtual", "info@example.com alice\n");
+    desk.write("nets", "192.0.2.0/24 OK\n");
+    desk.write("patterns", "/^(.*)@old$/ $1@new\n");
+    desk.write("broken", "/(?=x)/ y\n\n/a/ b\n/c/\n");
+    let good = "[table.v]\nfile = \"virtual\"\n[table.n]\nkind = \"cidr\"\nfile = \"nets\"\n[table.p]\nkind = \"pcre\"\nfile = \"patterns\"\n\
+        [table.i]\nkind = \"inline\"\nrows = { a = \"b\", \"192.0.2.1\" = [\"c\", \"d\"] }\n\
+        [table.r]\nkind = \"redis\"\nserver = \"127.0.0.1:6379\"\n[aliases]\ntables = [\"v\", \"r\"]\n";
+    let config = desk.load(&format!("{SMALL}{good}"), &[]).unwrap_or_else(|told| panic!("{told}"));
+    assert_eq!(config.tables.len(), 5);
+    assert_eq!(config.alias_tables, ["v", "r"]);
+    let bad = "[table.b]\nkind = \"pcre\"\nfile = \"broken\"\n[table.s]\nkind = \"sqlite\"\n[table.t]\nkind = \"inline\"\nfile = \"virtual\"\n\
+        [aliases]\ntables = \"w\"\n";
+    let told = desk.load(&format!("{SMALL}{bad}"), &[]).expect_err("six").to_string();
+    for problem in [
+        "broken:1:1: /(?=x)/: look-around",
+        "broken:4:1: there is no value",
+        "`table.s.file` is missing",
+        "`table.t.file` means nothing for a table of kind inline",
+        "`aliases.tables` names the table w, but there is no [table.w]",
+    ] {
+        assert!(told.contains(problem), "{problem}\n{told}");
+    }
+}
+
+#[test]
+fn checks_differ_by_port_and_every_slip_is_told() {
+    use waypost_types::checks::{Action, Check};
+    let desk = Desk::new();
+    let table = "[table.people]\nkind = \"inline\"\nrows = { \"192.0.2.1\" = \"OK\" }\n";
+    let text = format!(
+        "{SMALL}{table}[checks]\nrelay = \"554 no\"\nhelo-fqdn = \"warn\"\nclient-access = \"people\"\n[listener.mx.checks]\nhelo-fqdn = \"defer\"\nsender-domain = \"off\"\n"
+    );
+    let config = desk.load(&text, &[]).unwrap_or_else(|told| panic!("{told}"));
+    let checks = &config.listeners[0].checks;
+    let reply = |check| match checks.actions.get(check) {
+        Action::Say(reply) => reply.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(reply(Check::Relay), "554 5.7.1 no");
+    assert_eq!(reply(Check::HeloFqdn), "450 4.5.2 HELO needs a fully qualified name");
+    assert_eq!(reply(Check::SenderDomain), "Off");
+    assert_eq!(checks.client, ["people"]);
+    let wrong = "[checks]\nrelay = \"off\"\nclient-access = \"nobody\"\n[listener.mx.checks]\nhelo-fqnd = \"reject\"\nhelo-own = \"perhaps\"\n";
+    let told = desk.load(&format!("{SMALL}{wrong}"), &[]).expect_err("four").to_string();
+    for problem in ["open relay", "names the table nobody", "did you mean `helo-fqdn`", "is no action"] {
+        assert!(told.contains(problem), "{problem}\n{told}");
+    }
+    assert!(told.ends_with("4 mistakes"), "{told}");
+}
+
+#[test]
+fn alias_files_include_others_and_own_lists() {
+    let desk = Desk::new();
+    desk.write("aliases", "list: :include:members, alice\nowner-list: alice\nfar: :include:gone\npipe: \"|x\"\n");
+    desk.write("members", "bob@example.com\n# nobody else\n");
+    desk.write("users", "alice:$argon2id$x\n");
+    let text = format!("{SMALL}[aliases]\nfiles = \"aliases\"\n[users]\nfile = \"users\"\n");
+    let told = desk.load(&text, &[]).expect_err("two").to_string();
+    assert!(told.contains("aliases:3:1: :include:gone: cannot read"), "{told}");
+    assert!(told.contains("aliases:4:1: ") && told.ends_with("2 mistakes"), "{told}");
+    desk.write("aliases", "list: :include:members, alice\nowner-list: alice\n");
+    let config = desk.load(&text, &[]).unwrap_or_else(|told| panic!("{told}"));
+    assert_eq!(config.aliases[0].targets.len(), 2);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! From a configuration to the options of the working crates: the only place where both are known.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +9,19 @@ use waypost_config::Config;
 use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
 use waypost_mailauth::{Keys, SecretKey, SigningKey};
 use waypost_net::{ListenOptions, ServerTls};
-use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source, TextTable};
+use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
 use waypost_queue::schedule::Backoff;
 use waypost_resolve::{Dnssec, Own, ResolverOptions};
-use waypost_route::{Alias, AliasKey, DomainPattern, Mistake, RelayDomain, Router, Tables, Target};
-use waypost_server::{Greylist, Prefix, Rates, Rules, Sender};
+use waypost_server::{Access, Greylist, Prefix, Rates, Rules, Sender};
 use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
 use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
-use waypost_types::port::{KeyValue, Table};
-use waypost_types::{Address, Host, Judge, Transport};
+use waypost_types::checks::Check;
+use waypost_types::port::KeyValue;
+use waypost_types::{Judge, Transport};
+
+use crate::routing::{NamedTables, lists};
 
 /// Sockets that are bound and not yet served.
 pub(crate) struct Sockets {
@@ -48,49 +49,6 @@ pub(crate) fn bind(config: &Config) -> Result<Sockets> {
     })
 }
 
-/// Where addresses lead.
-pub(crate) fn router(config: &Config) -> Result<Router> {
-    let tables = Tables {
-        own: config.domains.own.iter().cloned().map(Host::Name).collect(),
-        users: config.users.mailboxes.clone(),
-        mailboxes: Vec::new(),
-        aliases: config.aliases.iter().map(alias).collect::<Result<_>>()?,
-        relay: config.domains.relay.iter().map(relay_domain).collect(),
-        transports: config.transports.clone(),
-        separators: config.users.separator.map(String::from).unwrap_or_default(),
-        postmaster: None,
-    };
-    tables.build().map_err(|mistakes| anyhow!("{}", mistakes.iter().map(mistake).collect::<Vec<_>>().join("\n")))
-}
-
-fn mistake(mistake: &Mistake) -> String {
-    format!("addresses: {}", mistake.text)
-}
-
-fn relay_domain(domain: &waypost_types::Domain) -> RelayDomain {
-    RelayDomain { pattern: DomainPattern { domain: domain.clone(), below: false }, recipients: None }
-}
-
-fn alias((name, targets): &(String, Vec<String>)) -> Result<Alias> {
-    let key = match name.strip_prefix('@') {
-        Some(domain) => AliasKey::CatchAll(Host::parse(domain).with_context(|| format!("alias `{name}`"))?),
-        None if name.contains('@') => {
-            AliasKey::Address(Address::parse(name).with_context(|| format!("alias `{name}`"))?)
-        }
-        None => AliasKey::Name(name.as_str().into()),
-    };
-    let target = |text: &String| -> Result<Target> {
-        if let Some(mailbox) = text.strip_prefix('\\') {
-            return Ok(Target::Mailbox(mailbox.into()));
-        }
-        if text.contains('@') {
-            return Ok(Target::Address(Address::parse(text).with_context(|| format!("alias `{name}`: `{text}`"))?));
-        }
-        Ok(Target::Name(text.as_str().into()))
-    };
-    Ok(Alias { line: 0, key, targets: targets.iter().map(target).collect::<Result<_>>()? })
-}
-
 /// What a port allows.
 pub(crate) fn rules(
     config: &Config,
@@ -98,12 +56,21 @@ pub(crate) fn rules(
     tls: Option<ServerTls>,
     judge: Arc<dyn Judge>,
     store: Arc<dyn KeyValue>,
+    tables: &NamedTables,
 ) -> Rules {
     let mut rules = Rules::new(Arc::new(policy(config, listener)), judge);
     rules.tls = tls;
     rules.relay_networks =
         if listener.relay_networks { config.relay_networks.as_slice().into() } else { Arc::from([]) };
     rules.relay_users = listener.relay_users;
+    rules.checks = Arc::new(listener.checks.actions.clone());
+    rules.access = Arc::new(Access {
+        client: lists(tables, &listener.checks.client),
+        helo: lists(tables, &listener.checks.helo),
+        sender: lists(tables, &listener.checks.sender),
+        recipient: lists(tables, &listener.checks.recipient),
+    });
+    rules.separators = config.users.separators.as_str().into();
     rules.sessions_max = listener.connections;
     rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
     rules.rates = Rates {
@@ -158,6 +125,8 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
         AuthMode::Offered => PolicyAuth::OfferedInsideTls,
         AuthMode::Required => PolicyAuth::RequiredInsideTls,
     };
+    policy.helo_required = listener.checks.actions.is_on(Check::HeloRequired);
+    policy.strict_paths = listener.checks.actions.is_on(Check::EnvelopeSyntax);
     policy.message_bytes_max = usize::try_from(listener.message_size).unwrap_or(usize::MAX);
     policy.recipients_max = listener.recipients;
     policy.messages_max = listener.messages;
@@ -239,16 +208,6 @@ pub(crate) fn keys(config: &Config) -> Result<Keys> {
         keys.insert(&dkim.name, SigningKey::new(dkim.domain.clone(), &dkim.selector, secret));
     }
     Ok(keys)
-}
-
-/// The tables that plugins can be granted.
-pub(crate) fn tables(config: &Config) -> Result<BTreeMap<String, Arc<dyn Table>>> {
-    let one = |(name, file): &(String, std::path::PathBuf)| -> Result<(String, Arc<dyn Table>)> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("table.{name}: {}", file.display()))?;
-        let table = TextTable::parse(&text).map_err(|error| anyhow!("table.{name}: {}: {error}", file.display()))?;
-        Ok((name.clone(), Arc::new(table)))
-    };
-    config.tables.iter().map(one).collect()
 }
 
 /// The plugins, in the order of the chain.

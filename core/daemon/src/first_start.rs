@@ -30,6 +30,14 @@ pub(crate) fn prepare(config: &Config, demo: bool) -> Result<Made> {
     for dkim in config.dkim.iter().filter(|dkim| dkim.ours) {
         make_key(dkim)?;
     }
+    if let Some(srs) = &config.srs
+        && !srs.key_file.exists()
+    {
+        secret(
+            &srs.key_file,
+            &format!("# Keys for rewritten senders (SRS). Put a new one on top to change it.\n{}\n", random_text(40)),
+        )?;
+    }
     let demo_password = if demo { Some(demo_user(config)?) } else { None };
     if !config.users.file.exists() {
         secret(&config.users.file, "# name:hash, written by `waypost user add NAME`\n")?;

@@ -17,6 +17,7 @@ mod cli;
 mod first_start;
 mod logins;
 mod observe;
+mod routing;
 mod site;
 
 use std::process::ExitCode;

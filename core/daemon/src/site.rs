@@ -24,6 +24,7 @@ use crate::certificates::Certificates;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
+use crate::routing::{self, NamedTables};
 
 /// How often certificates on disk are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_secs(30);
@@ -41,6 +42,7 @@ pub(crate) struct Site {
     store: Arc<RocksStore>,
     certificates: ArcSwap<Certificates>,
     router: Arc<ArcSwap<Router>>,
+    tables: ArcSwap<NamedTables>,
     logins: Arc<Logins>,
     plugins: Plugins,
     resolver: Resolver,
@@ -61,12 +63,13 @@ impl Site {
         let observe = Arc::new(Observe::default());
         count_panics(observe.clone());
         let certificates = Certificates::open(&config)?;
-        let router = Arc::new(ArcSwap::from_pointee(assemble::router(&config)?));
+        let tables = routing::tables(&config)?;
+        let router = Arc::new(ArcSwap::from_pointee(routing::router(&config, &tables)?));
         let resolver = Resolver::new(assemble::resolver_options(&config)).map_err(|error| anyhow!("dns: {error}"))?;
         let store = Arc::new(
             RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?,
         );
-        let plugins = load_plugins(&config, ports(&config, &resolver, &store, &observe)?).await?;
+        let plugins = load_plugins(&config, ports(&config, tables.clone(), &resolver, &store, &observe)?).await?;
         let file = PasswordFile::open(&config.users.file)?;
         let logins = Arc::new(Logins::new(file, &config.users.file, &config.domains.own));
         let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
@@ -86,7 +89,7 @@ impl Site {
         let listeners = config.listeners.iter().zip(sockets.mail).map(|(listener, sockets)| Listener {
             name: listener.name.as_str().into(),
             sockets,
-            rules: rules(&config, listener, &certificates, &plugins, &store),
+            rules: rules(&config, listener, &certificates, &plugins, &store, &tables),
         });
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
         let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
@@ -101,6 +104,7 @@ impl Site {
             store,
             certificates: ArcSwap::from_pointee(certificates),
             router,
+            tables: ArcSwap::from_pointee(tables),
             logins,
             plugins,
             resolver,
@@ -161,21 +165,26 @@ impl Site {
         let running = self.config();
         let restart = config.needs_restart(&running);
         // Everything that can fail comes first; what follows cannot.
-        let router = assemble::router(&config)?;
+        let tables = routing::tables(&config)?;
+        let router = routing::router(&config, &tables)?;
         let certificates = self.certificates.load().renewed(&config)?;
         Logins::check(&config.users.file)?;
         let plugins = self.plugins.clone();
-        let (options, ports) =
-            (assemble::plugin_options(&config), ports(&config, &self.resolver, &self.store, &self.observe)?);
+        let (options, ports) = (
+            assemble::plugin_options(&config),
+            ports(&config, tables.clone(), &self.resolver, &self.store, &self.observe)?,
+        );
         tokio::task::spawn_blocking(move || plugins.reload(options, ports))
             .await?
             .map_err(|errors| plugin_errors(&errors))?;
         // Read well a moment ago.
         self.logins.reload(&config.users.file, &config.domains.own)?;
         self.router.store(Arc::new(router));
+        self.tables.store(Arc::new(tables.clone()));
         for listener in &config.listeners {
             // A listener that is new or gone is among `restart`.
-            self.server.reload(&listener.name, rules(&config, listener, &certificates, &self.plugins, &self.store));
+            let rules = rules(&config, listener, &certificates, &self.plugins, &self.store, &tables);
+            self.server.reload(&listener.name, rules);
         }
         self.certificates.store(Arc::new(certificates));
         self.courier.forget_plans();
@@ -191,8 +200,9 @@ impl Site {
         match self.certificates.load().renewed(&config) {
             Ok(certificates) => {
                 for listener in &config.listeners {
-                    self.server
-                        .reload(&listener.name, rules(&config, listener, &certificates, &self.plugins, &self.store));
+                    let tables = self.tables.load();
+                    let rules = rules(&config, listener, &certificates, &self.plugins, &self.store, &tables);
+                    self.server.reload(&listener.name, rules);
                 }
                 self.certificates.store(Arc::new(certificates));
                 self.say("info", "certificates have changed on disk and were read again");
@@ -253,26 +263,33 @@ fn rules(
     tls: &Certificates,
     plugins: &Plugins,
     store: &RocksStore,
+    tables: &NamedTables,
 ) -> Rules {
     let judge: Arc<dyn Judge> = match &listener.plugins {
         Some(names) => Arc::new(plugins.select(names)),
         None => Arc::new(plugins.clone()),
     };
-    assemble::rules(config, listener, tls.of(listener), judge, Arc::new(store.kv()))
+    assemble::rules(config, listener, tls.of(listener), judge, Arc::new(store.kv()), tables)
 }
 
-fn server_options(config: &Config) -> Options {
+pub(crate) fn server_options(config: &Config) -> Options {
     let mut options = Options::new(config.hostname.as_str());
     options.lifetime = config.queue.lifetime;
     options
 }
 
-fn ports(config: &Config, resolver: &Resolver, store: &RocksStore, observe: &Arc<Observe>) -> Result<Ports> {
+fn ports(
+    config: &Config,
+    tables: NamedTables,
+    resolver: &Resolver,
+    store: &RocksStore,
+    observe: &Arc<Observe>,
+) -> Result<Ports> {
     Ok(Ports {
         dns: Arc::new(resolver.clone()),
         kv: Some(Arc::new(store.kv())),
         sign: Some(Arc::new(assemble::keys(config)?)),
-        tables: assemble::tables(config)?,
+        tables,
         fetch: None,
         observer: observe.clone(),
         now: Arc::new(now),
@@ -296,11 +313,11 @@ fn start_courier(
     router: &Arc<ArcSwap<Router>>,
     resolver: &Resolver,
 ) -> Result<Courier> {
-    let router = router.clone();
     let services = waypost_deliver::Services {
         store: store.clone(),
         observer: observe.clone(),
-        route: Arc::new(move |address| router.load().next_hop(address)),
+        route: routing::route(router.clone()),
+        expand: routing::expand(router.clone()),
         planner: Arc::new(resolver.clone()),
         tls: ClientTls::new(ClientTlsOptions::default())?,
     };

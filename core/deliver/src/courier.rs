@@ -11,7 +11,7 @@ use waypost_queue::schedule::Feedback;
 use waypost_queue::{Claim, Delivery, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
 use waypost_resolve::{Hop, Plan};
 use waypost_route::{NextHop, Transport};
-use waypost_types::{Enhanced, Event, Host, MessageId, Outcome, Reply, Security, Timestamp};
+use waypost_types::{Enhanced, Event, Host, MessageId, Outcome, Reply, Security, Soon, Timestamp};
 
 use crate::chance::{self, Dice};
 use crate::desk::{Desk, Errand, Lane, Next, Parcel, Todo, Way};
@@ -272,6 +272,19 @@ impl Shared {
     /// Takes a claim: its pending recipients go their ways.
     fn take(self: &Arc<Self>, claim: Claim, lease_end: Instant) {
         let (groups, late) = self.group(&claim.entry, chance::now());
+        match groups {
+            Soon::Now(groups) => self.take_ways(claim, groups, late, lease_end),
+            Soon::Later(grouping) => {
+                let shared = self.clone();
+                tokio::spawn(async move {
+                    let groups = grouping.await;
+                    shared.take_ways(claim, groups, late, lease_end);
+                });
+            }
+        }
+    }
+
+    fn take_ways(self: &Arc<Self>, claim: Claim, groups: Groups, late: Vec<(u32, Instant)>, lease_end: Instant) {
         if groups.is_empty() && late.is_empty() {
             return self.release(claim);
         }
@@ -295,31 +308,39 @@ impl Shared {
         self.put(errands);
     }
 
-    /// Who is due, by next hop; and who would be, but is suspended.
-    fn group(&self, entry: &Entry, now: Timestamp) -> (Vec<(NextHop, Vec<u32>)>, Vec<(u32, Instant)>) {
+    /// Who is due, by next hop (at once, as long as routing asks only tables in memory); and who would be, but is suspended.
+    fn group(&self, entry: &Entry, now: Timestamp) -> (Soon<'static, Groups>, Vec<(u32, Instant)>) {
         let due = |delivery: &waypost_queue::Delivery| delivery.is_pending() && delivery.due <= now;
         if entry.held.is_some() {
-            return (Vec::new(), Vec::new());
+            return (Soon::Now(Vec::new()), Vec::new());
         }
         let mut all: Vec<u32> = (0..entry.recipients.len() as u32).collect();
         all.retain(|at| due(&entry.recipients[*at as usize]));
         let late = self.suspended.cut(entry, &mut all);
-        let route = |at: u32| self.route(entry, at as usize);
-        if let [only] = all.as_slice() {
-            return (vec![(route(*only), all)], late);
-        }
-        let mut groups: HashMap<NextHop, Vec<u32>, ahash::RandomState> = HashMap::default();
+        let (mut ways, mut asked) = (Vec::with_capacity(all.len()), Vec::new());
         for at in all {
-            groups.entry(route(at)).or_default().push(at);
+            match self.route(entry, at as usize) {
+                Soon::Now(hop) => ways.push((hop, at)),
+                Soon::Later(hop) => asked.push((hop, at)),
+            }
         }
-        (groups.into_iter().collect(), late)
+        if asked.is_empty() {
+            return (Soon::Now(by_hop(ways)), late);
+        }
+        let grouping = async move {
+            for (hop, at) in asked {
+                ways.push((hop.await, at));
+            }
+            by_hop(ways)
+        };
+        (Soon::Later(Box::pin(grouping)), late)
     }
 
     /// Where a recipient leads: by the tables, or the way that an operator has chosen for the entry.
-    fn route(&self, entry: &Entry, at: usize) -> NextHop {
+    fn route(&self, entry: &Entry, at: usize) -> Soon<'static, NextHop> {
         let address = &entry.recipients[at].recipient.address;
         let Some(text) = &entry.route else { return (self.services.route)(address) };
-        match (text.parse(), address.host()) {
+        Soon::Now(match (text.parse(), address.host()) {
             (Ok(Transport::To(next_hop)), _) => next_hop,
             (Ok(Transport::Mx), Host::Name(domain)) => NextHop::Mx(domain.clone()),
             (Ok(Transport::Mx), Host::Literal(address)) => {
@@ -328,7 +349,7 @@ impl Shared {
             (Err(error), _) => {
                 NextHop::Fail(format!("4.3.5 the way chosen for this message cannot be read: {error}").into())
             }
-        }
+        })
     }
 
     /// How a next hop is reached, as far as that is known without asking; the next hop itself otherwise.
@@ -336,6 +357,7 @@ impl Shared {
         match next_hop {
             NextHop::Mailbox(mailbox) => Ok(Ok(Way::Mailbox(mailbox))),
             NextHop::Fail(text) => Ok(Err(Reply::new(550, Enhanced(5, 0, 0), text.into_string()))),
+            NextHop::Later(text) => Ok(Err(Reply::new(451, Enhanced(4, 3, 0), text.into_string()))),
             NextHop::Lmtp(address) => {
                 let hop = Hop {
                     host: address.ip().to_string(),
@@ -490,7 +512,11 @@ impl Shared {
             let now = chance::now();
             let store = &*self.services.store;
             let reporter = &self.options.reporter;
-            let (settlement, reasons) = notice::settlement(reporter, store, &self.dice, &held, news, last, now).await;
+            let (mut settlement, reasons) =
+                notice::settlement(reporter, store, &self.dice, &held, news, last, now).await;
+            for (report, _) in &mut settlement.children {
+                notice::readdress(report, &*self.services.expand).await;
+            }
             self.write(&held, settlement, &reasons).await;
         }
     }
@@ -571,6 +597,21 @@ impl Shared {
     fn complain(&self, message: &str) {
         self.services.observer.observe(Event::Notice { level: "warn", message });
     }
+}
+
+/// Recipients by next hop.
+type Groups = Vec<(NextHop, Vec<u32>)>;
+
+/// Recipients with the same next hop together.
+fn by_hop(ways: Vec<(NextHop, u32)>) -> Groups {
+    if ways.len() == 1 {
+        return ways.into_iter().map(|(hop, at)| (hop, vec![at])).collect();
+    }
+    let mut groups: HashMap<NextHop, Vec<u32>, ahash::RandomState> = HashMap::default();
+    for (hop, at) in ways {
+        groups.entry(hop).or_default().push(at);
+    }
+    groups.into_iter().collect()
 }
 
 /// No group larger than one transaction may be.

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use waypost_queue::dsn::{self, Making, Reason, Reporter};
 use waypost_queue::{Entry, Settlement, Store};
-use waypost_types::{Message, Timestamp};
+use waypost_types::{Address, Message, Timestamp};
 
 use crate::chance::Dice;
 use crate::held::{self, Held, News};
+use crate::options::Expand;
 
 /// Turns news into a settlement. Recipients and reports about them become durable together: there is never one without the other.
 pub(crate) async fn settlement(
@@ -42,6 +43,22 @@ pub(crate) async fn settlement(
         }
     }
     (settlement, reasons)
+}
+
+/// Sends a report where its address leads: to whoever stands behind an alias, or back along the way of a forwarded message. An address that
+/// leads nowhere stays, and the report fails there.
+pub(crate) async fn readdress(report: &mut Entry, expand: &Expand) {
+    let [delivery] = report.recipients.as_slice() else { return };
+    let leads = expand(&delivery.recipient.address).get().await;
+    if leads.is_empty() || leads.as_slice() == std::slice::from_ref(&delivery.recipient.address) {
+        return;
+    }
+    let at = |address: Address| {
+        let mut delivery = delivery.clone();
+        delivery.recipient.address = address;
+        delivery
+    };
+    report.recipients = leads.into_iter().map(at).collect();
 }
 
 /// What the report returns of the message. A message that cannot be read must not keep its report from being sent.

@@ -11,7 +11,7 @@ use waypost_queue::Store;
 use waypost_queue::dsn::Reporter;
 use waypost_queue::schedule::{self, Backoff};
 use waypost_route::NextHop;
-use waypost_types::{Address, Domain, Observer};
+use waypost_types::{Address, Domain, Observer, Soon};
 
 use crate::plan::Planner;
 use crate::shaping::Shaping;
@@ -92,6 +92,11 @@ impl Options {
     }
 }
 
+/// The way of a recipient.
+pub type Route = dyn Fn(&Address) -> Soon<'static, NextHop> + Send + Sync;
+/// Where an address leads.
+pub type Expand = dyn Fn(&Address) -> Soon<'static, Vec<Address>> + Send + Sync;
+
 /// What the courier stands on.
 #[derive(Clone)]
 pub struct Services {
@@ -100,7 +105,9 @@ pub struct Services {
     /// Who is told what happens.
     pub observer: Arc<dyn Observer>,
     /// Where a final recipient leads, by the tables as they are now: asked for each attempt, so that queued mail follows a reload.
-    pub route: Arc<dyn Fn(&Address) -> NextHop + Send + Sync>,
+    pub route: Arc<Route>,
+    /// Where a report to this address goes, aliases and rewritten senders undone. Empty: nowhere.
+    pub expand: Arc<Expand>,
     /// From a next hop to hosts.
     pub planner: Arc<dyn Planner>,
     /// TLS towards peers.

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use waypost_types::{
-    Edit, Enhanced, Event, Fact, Judgement, Jury, Opinion, Question, Reply, Stage, StageSet, Task, Verdict,
+    Edit, Enhanced, Event, Fact, Judgement, Jury, Opinion, Question, Reply, Stage, StageSet, Task, Verdict, edit,
 };
 
 use crate::case::{Case, Seat};
-use crate::edit;
 use crate::fault::{Admission, Fault};
 use crate::instance::{Answer, Cell, Hook};
 use crate::options::{FaultPolicy, Isolation};

@@ -10,7 +10,7 @@ use wasmtime::{Engine, Result};
 
 use crate::case::Ctx;
 use crate::host;
-use crate::options::Grants;
+use crate::options::{Grants, Ports};
 use crate::wit::VERSION;
 
 const PACKAGE: &str = "waypost:plugin/";
@@ -27,7 +27,8 @@ pub(crate) struct Linked {
 }
 
 /// Links what `component` imports. The error says what the host does not have.
-pub(crate) fn link(engine: &Engine, component: &Component, grants: &Grants) -> Result<Linked, String> {
+pub(crate) fn link(engine: &Engine, component: &Component, grants: &Grants, ports: &Ports) -> Result<Linked, String> {
+    let in_memory = grants.tables.iter().filter_map(|name| ports.tables.get(name)).all(|table| table.is_in_memory());
     let mut linked = Linked { linker: Linker::new(engine), waits: false, imports: Vec::new(), denied: Vec::new() };
     for (import, kind) in component.component_type().imports(engine) {
         let (name, version) = import.split_once('@').unwrap_or((import, ""));
@@ -36,8 +37,8 @@ pub(crate) fn link(engine: &Engine, component: &Component, grants: &Grants) -> R
             if version != VERSION {
                 return Err(format!("it is made for version {version} of the contract, and this server has {VERSION}"));
             }
-            link_contract(&mut instance, interface, grants)?;
-            linked.waits |= waits(interface, grants);
+            link_contract(&mut instance, interface, grants, in_memory)?;
+            linked.waits |= waits(interface, grants, in_memory);
             linked.imports.push(interface.to_string());
             if !is_granted(interface, grants) {
                 linked.denied.push(interface.to_string());
@@ -51,7 +52,12 @@ pub(crate) fn link(engine: &Engine, component: &Component, grants: &Grants) -> R
     Ok(linked)
 }
 
-fn link_contract(instance: &mut LinkerInstance<'_, Ctx>, interface: &str, grants: &Grants) -> Result<(), String> {
+fn link_contract(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
+    grants: &Grants,
+    in_memory: bool,
+) -> Result<(), String> {
     let done = match interface {
         "session" => host::session::link(instance),
         "envelope" => host::envelope::link(instance),
@@ -59,7 +65,7 @@ fn link_contract(instance: &mut LinkerInstance<'_, Ctx>, interface: &str, grants
         "auth-results" => host::session::link_auth_results(instance),
         "scores" => host::scores::link(instance),
         "dns" => host::dns::link(instance, grants.dns),
-        "tables" => host::tables::link(instance),
+        "tables" => host::tables::link(instance, in_memory),
         "kv" => host::kv::link(instance),
         "crypto" => host::crypto::link(instance),
         "http" => host::http::link(instance, !grants.http.is_empty()),
@@ -71,10 +77,11 @@ fn link_contract(instance: &mut LinkerInstance<'_, Ctx>, interface: &str, grants
 }
 
 /// Whether any function of the interface can make a guest wait.
-fn waits(interface: &str, grants: &Grants) -> bool {
+fn waits(interface: &str, grants: &Grants, in_memory: bool) -> bool {
     match interface {
         "dns" => grants.dns,
         "http" => !grants.http.is_empty(),
+        "tables" => !in_memory,
         _ => false,
     }
 }

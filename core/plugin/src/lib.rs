@@ -13,12 +13,11 @@
 //! | page | what it holds |
 //! |---|---|
 //! | [`options`] | which plugins, with what grants and limits: the door's vocabulary |
-//! | [`table`] | tables of keys and networks, read from text, to grant to plugins |
 //! | `engine` | wasmtime's engine as all plugins share it, and the clock that stops runaways |
 //! | `compile` | component to machine code, once: the authenticated cache |
 //! | `wit` | the contract's types and what they mean in ours |
 //! | `grant`, `host/*` | linking: what a plugin can call, and how it is refused |
-//! | `case`, `subject`, `tokens`, `edit` | what is judged, understood once and shared along the chain |
+//! | `case`, `subject`, `tokens` | what is judged, understood once and shared along the chain |
 //! | `instance`, `plugin` | a live instance; a loaded plugin with its pool |
 //! | `chain` | order, verdicts, journal: `types::Judge` and `types::Jury` |
 //! | `fault` | what can go wrong, and the breaker |
@@ -26,7 +25,6 @@
 mod case;
 mod chain;
 mod compile;
-mod edit;
 mod engine;
 mod fault;
 mod grant;
@@ -35,7 +33,6 @@ mod instance;
 pub mod options;
 mod plugin;
 mod subject;
-pub mod table;
 mod tokens;
 mod wit;
 
@@ -43,7 +40,6 @@ pub use compile::Origin;
 pub use options::{
     FaultPolicy, Grants, Isolation, Limits, LoadError, OnFault, Options, PatternSet, PluginOptions, Ports, Source,
 };
-pub use table::TextTable;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, Weak};

@@ -320,7 +320,7 @@ fn build(options: &PluginOptions, shared: Arc<Shared>, cache: &Cache, wasm: &[u8
     let engine = &shared.runtime.engine;
     let (component, origin) = cache.compile(engine, wasm)?;
     let exports = Exports::of(&component)?;
-    let linked = grant::link(engine, &component, &shared.grants)?;
+    let linked = grant::link(engine, &component, &shared.grants, &shared.ports)?;
     let pre = linked.linker.instantiate_pre(&component).map_err(|error| format!("{error:#}"))?;
     tell_of_denied(&shared, &linked.denied);
     let limits = &shared.limits;

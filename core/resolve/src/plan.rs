@@ -112,6 +112,7 @@ impl Resolver {
             }
             NextHop::Lmtp(address) => Ok(plan_lmtp(*address)),
             NextHop::Fail(text) => Err(failure(text)),
+            NextHop::Later(text) => Err(Reply::new(451, Enhanced(4, 3, 0), text.to_string())),
             NextHop::Mailbox(name) => {
                 Err(Reply::new(451, Enhanced(4, 3, 5), format!("mailbox {name} is not reached over the network")))
             }

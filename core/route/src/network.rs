@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ahash::HashMap;
 use ipnet::IpNet;
 
 /// A set of addresses, kept as sorted ranges that do not touch: a look-up is one binary search. IPv4-mapped IPv6 addresses count as IPv4.
@@ -55,7 +56,8 @@ impl Networks {
     }
 }
 
-fn parse_block(text: &str) -> Result<IpNet, String> {
+/// Reads a block or a single address.
+pub(crate) fn parse_block(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = IpAddr::from_str(text) {
         return Ok(IpNet::from(address.to_canonical()));
     }
@@ -109,6 +111,72 @@ fn merged<T: Bits>(mut ranges: Vec<(T, T)>) -> Vec<(T, T)> {
 fn within<T: Bits>(ranges: &[(T, T)], value: T) -> bool {
     let behind = ranges.partition_point(|range| range.0 <= value);
     behind > 0 && value <= ranges[behind - 1].1
+}
+
+/// The block that a table's key is, if it is one. What looks like a network must be one.
+pub(crate) fn key_block(key: &str) -> Result<Option<IpNet>, String> {
+    let front = key.split_once('/').map_or(key, |(front, _)| front);
+    let bare = front.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(front);
+    if bare.parse::<IpAddr>().is_err() {
+        return Ok(None);
+    }
+    parse_block(&key.replace(['[', ']'], "")).map(Some)
+}
+
+/// Values by network: a look-up costs one hash for each prefix length in use. IPv4-mapped IPv6 addresses count as IPv4.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefixes<T> {
+    /// By family (`true` is IPv6) and length, the longest first.
+    by_length: Vec<(bool, u8, HashMap<u128, T>)>,
+}
+
+impl<T> Default for Prefixes<T> {
+    fn default() -> Prefixes<T> {
+        Prefixes { by_length: Vec::new() }
+    }
+}
+
+impl<T> Prefixes<T> {
+    /// Sets a value; the first for a network stays.
+    pub(crate) fn insert(&mut self, block: IpNet, value: T) {
+        let (v6, length) = (block.addr().is_ipv6(), block.prefix_len());
+        let at = self.by_length.iter().position(|(family, of, _)| (*family, *of) == (v6, length));
+        let at = at.unwrap_or_else(|| {
+            let at = self.by_length.partition_point(|(_, of, _)| *of > length);
+            self.by_length.insert(at, (v6, length, HashMap::default()));
+            at
+        });
+        self.by_length[at].2.entry(bits(block.network())).or_insert(value);
+    }
+
+    /// The values of all networks that hold the address, the most specific first.
+    pub(crate) fn all(&self, address: IpAddr) -> impl Iterator<Item = &T> {
+        let address = address.to_canonical();
+        let width: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let family = self.by_length.iter().filter(move |(v6, ..)| *v6 == address.is_ipv6());
+        family.filter_map(move |(_, length, rows)| rows.get(&(bits(address) & !low_bits(width - length))))
+    }
+
+    /// The value of the most specific network that holds the address.
+    pub(crate) fn find(&self, address: IpAddr) -> Option<&T> {
+        self.all(address).next()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_length.is_empty()
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// The lowest `count` bits.
+fn low_bits(count: u8) -> u128 {
+    1u128.checked_shl(u32::from(count)).map_or(u128::MAX, |bit| bit - 1)
 }
 
 /// The name under which an address is asked for in DNS lists and for PTR, without the zone: `2.0.0.127`, or 32 nibbles (RFC 5782 §2).

@@ -45,6 +45,8 @@ pub enum Target {
     Address(Address),
     /// `\name`: the mailbox itself, no further aliases.
     Mailbox(Box<str>),
+    /// `@domain`: the same name in another domain.
+    At(Host),
 }
 
 /// What an alias is found by.
@@ -108,6 +110,22 @@ pub fn parse_aliases(
     })
 }
 
+/// Reads the targets of one alias, as a table gives them.
+pub fn parse_targets(text: &str) -> Result<Vec<Target>, String> {
+    targets(text, 0, &mut no_include)
+}
+
+impl Alias {
+    /// An alias written as key and targets. `include` gives the text of a `:include:` file, or why it cannot.
+    pub fn parse(
+        key: &str,
+        text: &str,
+        mut include: impl FnMut(&str) -> Result<String, String>,
+    ) -> Result<Alias, String> {
+        Ok(Alias { line: 0, key: alias_key(key)?, targets: targets(text, 0, &mut include)? })
+    }
+}
+
 /// For tables in which files make no sense.
 fn no_include(_path: &str) -> Result<String, String> {
     Err(":include: belongs into an aliases(5) file".to_string())
@@ -130,7 +148,7 @@ fn each<I, T>(
 }
 
 /// Joins continuation lines, drops comments; gives the number of each first line.
-fn logical_lines(text: &str) -> Vec<(u32, String)> {
+pub(crate) fn logical_lines(text: &str) -> Vec<(u32, String)> {
     let mut lines: Vec<(u32, String)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let trimmed = line.trim();
@@ -150,7 +168,7 @@ fn logical_lines(text: &str) -> Vec<(u32, String)> {
 
 /// Takes the key off the front: up to the first `end`, or a quoted string, whose quotes are kept only if it is a whole address's
 /// local part that needs them.
-fn split_quoted(text: &str, end: impl Fn(char) -> bool) -> Result<(String, &str), String> {
+pub(crate) fn split_quoted(text: &str, end: impl Fn(char) -> bool) -> Result<(String, &str), String> {
     let mut quoted = false;
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -236,6 +254,9 @@ fn target(text: &str) -> Result<Target, String> {
     if let Some(name) = text.strip_prefix('\\') {
         return local_part(name).map(Target::Mailbox);
     }
+    if let Some(host) = text.strip_prefix('@') {
+        return Host::parse(host).map(Target::At).map_err(|error| format!("{text:?}: {error}"));
+    }
     match Address::parse(text) {
         Ok(address) => Ok(Target::Address(address)),
         Err(waypost_types::address::InvalidAddress::NoDomain) => local_part(text).map(Target::Name),
@@ -260,6 +281,7 @@ mod tests {
             Target::Name(name) => name.to_string(),
             Target::Address(address) => address.to_string(),
             Target::Mailbox(name) => format!("\\{name}"),
+            Target::At(host) => format!("@{host}"),
         };
         alias.targets.iter().map(word).collect()
     }

@@ -3,9 +3,11 @@
 use ahash::{HashMap, HashSet};
 use waypost_types::{Address, Host};
 
+use crate::roles::Lists;
 use crate::router::{Own, Router, Way, fold};
+use crate::srs::Srs;
 use crate::table::{Alias, AliasKey, Mistake, Target};
-use crate::transport::{DomainMap, DomainPattern, Transport};
+use crate::transport::{DomainMap, DomainPattern, Transport, TransportKey};
 
 /// A domain that we relay for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,26 @@ pub struct RelayDomain {
     pub pattern: DomainPattern,
     /// The recipients there; all if `None`. Knowing them keeps us from bouncing what the next host refuses.
     pub recipients: Option<Vec<Address>>,
+}
+
+/// Canonical tables: what addresses are written as, by `user@domain`, `user` (in domains of our own) or `@domain`.
+#[derive(Clone, Debug, Default)]
+pub struct Canonical {
+    /// For senders.
+    pub sender: Lists,
+    /// For recipients.
+    pub recipient: Lists,
+    /// For both, asked after the others.
+    pub both: Lists,
+    /// Header fields as well, in mail of users who logged in and of hosts of our own.
+    pub headers: bool,
+}
+
+impl Canonical {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sender.is_empty() && self.recipient.is_empty() && self.both.is_empty()
+    }
 }
 
 /// The routing tables of a configuration.
@@ -29,8 +51,24 @@ pub struct Tables {
     pub aliases: Vec<Alias>,
     /// Domains that we relay for.
     pub relay: Vec<RelayDomain>,
-    /// Transports by domain; `None` is `*`.
-    pub transports: Vec<(Option<DomainPattern>, Transport)>,
+    /// Transports by address, domain or `*`.
+    pub transports: Vec<(TransportKey, Transport)>,
+    /// Further domains of our own: whatever they hold, by domain.
+    pub own_tables: Lists,
+    /// Further mailboxes: their names, by `user@domain` or `user`.
+    pub mailbox_tables: Lists,
+    /// Further aliases: targets, by `user@domain`, `user` or `@domain`.
+    pub alias_tables: Lists,
+    /// Further domains that we relay for.
+    pub relay_tables: Lists,
+    /// If there are any, only recipients whom they hold (`user@domain`, `@domain`) exist in domains that we relay for.
+    pub relay_recipients: Lists,
+    /// Further transports: by `user@domain`, domain, `.domain` or `*`.
+    pub transport_tables: Lists,
+    /// How addresses are rewritten before everything else.
+    pub canonical: Canonical,
+    /// Senders of forwarded mail. `None`: they stay as they are.
+    pub srs: Option<Srs>,
     /// The characters that begin an extension (`user+extension`); usually `+`, none if empty.
     pub separators: String,
     /// The mailbox for `postmaster` where neither alias nor mailbox says otherwise (RFC 5321 §4.5.1); `postmaster` if `None`.
@@ -40,8 +78,31 @@ pub struct Tables {
 impl Tables {
     /// Checks everything and makes the router; on mistakes tells them all.
     pub fn build(self) -> Result<Router, Vec<Mistake>> {
-        let mut builder = Builder { way: Way::new(self.separators, self.postmaster), mistakes: Vec::new() };
+        let mut builder =
+            Builder { way: Way::new(self.separators, self.postmaster), mistakes: Vec::new(), has_own: false };
+        let has_tables = !self.own_tables.is_empty();
+        let lists = [
+            &self.own_tables,
+            &self.mailbox_tables,
+            &self.alias_tables,
+            &self.relay_tables,
+            &self.relay_recipients,
+            &self.transport_tables,
+            &self.canonical.sender,
+            &self.canonical.recipient,
+            &self.canonical.both,
+        ];
+        builder.way.in_memory = lists.iter().all(|lists| lists.is_in_memory());
+        builder.way.own_tables = self.own_tables;
+        builder.way.mailbox_tables = self.mailbox_tables;
+        builder.way.alias_tables = self.alias_tables;
+        builder.way.relay_tables = self.relay_tables;
+        builder.way.relay_recipients = self.relay_recipients;
+        builder.way.transport_tables = self.transport_tables;
+        builder.way.canonical = self.canonical;
+        builder.way.srs = self.srs;
         builder.own(self.own);
+        builder.has_own = has_tables || builder.way.origin.is_some();
         builder.users(self.users);
         builder.mailboxes(self.mailboxes);
         builder.relay(self.relay);
@@ -54,6 +115,8 @@ impl Tables {
 struct Builder {
     way: Way,
     mistakes: Vec<Mistake>,
+    /// There is a domain of our own, here or in a table.
+    has_own: bool,
 }
 
 impl Builder {
@@ -74,7 +137,7 @@ impl Builder {
                 Err(text) => self.mistake(0, text),
             }
         }
-        if users_given && self.way.own.is_empty() {
+        if users_given && !self.has_own {
             self.mistake(0, "there are users but no domain of our own: add one".to_string());
         }
     }
@@ -113,7 +176,8 @@ impl Builder {
 
     fn alias(&mut self, alias: Alias) {
         let Alias { line, key, targets } = alias;
-        if self.way.origin.is_none() && targets.iter().any(|target| !matches!(target, Target::Address(_))) {
+        let by_name = |target: &Target| matches!(target, Target::Name(_) | Target::Mailbox(_));
+        if !self.has_own && targets.iter().any(by_name) {
             let text = "an alias leads to a name without a domain, and there is no domain of our own: add one or write user@domain";
             return self.mistake(line, text.to_string());
         }
@@ -146,14 +210,13 @@ impl Builder {
         Some(self.way.relay_virtuals.entry(domain.clone()).or_default())
     }
 
-    fn transports(&mut self, rules: Vec<(Option<DomainPattern>, Transport)>) {
-        for (pattern, transport) in rules {
-            let (shown, before) = match pattern {
-                None => ("*".to_string(), self.way.default_transport.replace(transport)),
-                Some(pattern) => {
-                    let shown = format!("{}{}", if pattern.below { "." } else { "" }, pattern.domain);
-                    (shown, self.way.transports.insert(pattern, transport))
-                }
+    fn transports(&mut self, rules: Vec<(TransportKey, Transport)>) {
+        for (key, transport) in rules {
+            let shown = key.to_string();
+            let before = match key {
+                TransportKey::All => self.way.default_transport.replace(transport),
+                TransportKey::Domain(pattern) => self.way.transports.insert(pattern, transport),
+                TransportKey::Address(address) => self.way.user_transports.insert(folded(&address), transport),
             };
             if before.is_some() {
                 self.mistake(0, format!("transport for {shown} is there twice: take one out"));

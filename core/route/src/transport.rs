@@ -9,13 +9,14 @@
 //! | `lmtp:127.0.0.1:24` | LMTP over TCP; an address, or `localhost` |
 //! | `fail:5.1.2 we do not write to them` | no way: returned with these words |
 //!
-//! Rules are found by `example.com`, then `.example.com`, `.com` (every name below, at any depth), then `*`.
+//! Rules are found by `user@example.com` (with its extension, then without), `example.com`, then `.example.com`, `.com` (every name below, at any depth), then `*`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ahash::HashMap;
-use waypost_types::{Domain, Host};
+use waypost_types::{Address, Domain, Host};
 
 use crate::NextHop;
 use crate::table::{Mistake, parse_table};
@@ -101,6 +102,41 @@ fn parse_port(text: &str) -> Result<u16, String> {
     }
 }
 
+/// What a rule is found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportKey {
+    /// One recipient.
+    Address(Address),
+    /// A domain, or what is below it.
+    Domain(DomainPattern),
+    /// `*`: whatever is not ours.
+    All,
+}
+
+impl FromStr for TransportKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TransportKey, String> {
+        if text == "*" {
+            return Ok(TransportKey::All);
+        }
+        if text.contains('@') {
+            return Address::parse(text).map(TransportKey::Address).map_err(|error| format!("{text:?}: {error}"));
+        }
+        text.parse().map(TransportKey::Domain)
+    }
+}
+
+impl fmt::Display for TransportKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransportKey::Address(address) => address.fmt(f),
+            TransportKey::Domain(pattern) => write!(f, "{}{}", if pattern.below { "." } else { "" }, pattern.domain),
+            TransportKey::All => f.write_str("*"),
+        }
+    }
+}
+
 /// `example.com`, or `.example.com` for every name below.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DomainPattern {
@@ -162,16 +198,15 @@ impl<T> DomainMap<T> {
     }
 }
 
-/// Reads a transport table in Postfix's text form; `None` is `*`.
-pub fn parse_transports(text: &str) -> Result<Vec<(Option<DomainPattern>, Transport)>, Vec<Mistake>> {
+/// Reads a transport table in Postfix's text form.
+pub fn parse_transports(text: &str) -> Result<Vec<(TransportKey, Transport)>, Vec<Mistake>> {
     let mut rules = Vec::new();
     let mut mistakes = Vec::new();
     for entry in parse_table(text)? {
-        let pattern = if entry.key == "*" { Ok(None) } else { entry.key.parse().map(Some) };
-        match (pattern, entry.value.parse()) {
-            (Ok(pattern), Ok(transport)) => rules.push((pattern, transport)),
-            (pattern, transport) => {
-                let told = pattern.err().into_iter().chain(transport.err());
+        match (entry.key.parse(), entry.value.parse()) {
+            (Ok(key), Ok(transport)) => rules.push((key, transport)),
+            (key, transport) => {
+                let told = key.err().into_iter().chain(transport.err());
                 mistakes.extend(told.map(|text| Mistake { line: entry.line, text }));
             }
         }
@@ -248,7 +283,7 @@ mod tests {
     fn a_table_of_rules_is_read_and_its_mistakes_are_numbered() {
         let rules = parse_transports("# ours\nexample.com  smtp:[a.test]\n*\tmx\n").expect("valid");
         assert_eq!(rules.len(), 2);
-        assert_eq!(rules[1], (None, Transport::Mx));
+        assert_eq!(rules[1], (TransportKey::All, Transport::Mx));
         let mistakes = parse_transports("ok.test mx\n-bad- nowhere:x\n").expect_err("both sides are wrong");
         assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [2, 2]);
     }

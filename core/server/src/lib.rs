@@ -18,6 +18,7 @@ mod admission;
 mod check;
 mod connection;
 pub mod credential;
+pub mod explain;
 mod greylist;
 mod intake;
 mod listener;
@@ -28,6 +29,7 @@ mod pipeline;
 mod shared;
 mod trace_header;
 
+pub use check::access::Access;
 pub use credential::{AuthError, Authenticator, PasswordFile};
 pub use options::{Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 

@@ -14,10 +14,12 @@ use waypost_queue::{Handoff, Store};
 use waypost_route::Router;
 use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::{Policy, TlsMode};
+use waypost_types::checks::Actions;
 use waypost_types::port::Dns;
 use waypost_types::{Judge, Observer, Transport, limits};
 
 pub use crate::admission::Prefix;
+use crate::check::access::Access;
 use crate::credential::Authenticator;
 pub use crate::greylist::{Greylist, Sender};
 
@@ -52,6 +54,12 @@ pub struct Rules {
     pub reserved_headers: Arc<[Box<str>]>,
     /// Who is asked at this door. A judge that wants no stage costs nothing.
     pub judge: Arc<dyn Judge>,
+    /// What becomes of the built-in checks.
+    pub checks: Arc<Actions>,
+    /// Tables that say more about clients, names, senders and recipients.
+    pub access: Arc<Access>,
+    /// The characters that begin an extension (`user+extension`), for access tables.
+    pub separators: Arc<str>,
     /// Sessions at this door.
     pub sessions_max: usize,
     /// Sessions from one client network at this door.
@@ -99,6 +107,9 @@ impl Rules {
             complete_headers: submission,
             reserved_headers: ["X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"].map(Box::<str>::from).into(),
             judge,
+            checks: Arc::new(Actions::preset(transport)),
+            access: Arc::default(),
+            separators: "+".into(),
             sessions_max: 20_000,
             sessions_per_address_max: 50,
             rates: Rates::default(),

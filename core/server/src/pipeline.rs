@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use waypost_route::{Resolution, Router};
+use waypost_route::{Class, Leaf, Resolution, Router};
 use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
+use waypost_types::checks::{Action, Check};
 use waypost_types::verdict::Credentials;
 use waypost_types::{
     Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
@@ -18,8 +19,10 @@ use waypost_types::{
 };
 
 use crate::check::relay::{self, Target};
+use crate::check::stage::Standing;
 use crate::check::{self, Refusal};
 use crate::credential::AuthError;
+use crate::explain::Note;
 use crate::intake::Body;
 use crate::meter::Meter;
 use crate::options::Rules;
@@ -39,7 +42,9 @@ pub(crate) struct Pipeline {
     pub(crate) body: Body,
     pub(crate) transaction: Transaction,
     /// What a judge said at connect, HELO or AUTH that concerns every message of the session.
-    standing: Option<Fate>,
+    pub(crate) standing: Option<Box<Standing>>,
+    /// Who was asked and what they said, for whoever wants it explained.
+    journal: Option<Vec<Note>>,
     pub(crate) accepted: u32,
     findings: Arc<[Finding]>,
 }
@@ -58,6 +63,8 @@ pub(crate) struct Transaction {
     pub(crate) fate: Option<Fate>,
     /// Where the message came from, as a filter of our own says by XFORWARD.
     pub(crate) forwarded: Option<Forwarded>,
+    /// Where the message goes instead of to its recipients.
+    pub(crate) redirect: Option<Address>,
 }
 
 /// What is to become of a message that its client is told to be accepted.
@@ -84,6 +91,7 @@ impl Pipeline {
             body: Body::new(shared.clone()),
             transaction: Transaction::default(),
             standing: None,
+            journal: None,
             accepted: 0,
             findings: Arc::from([]),
             shared,
@@ -117,8 +125,22 @@ impl Pipeline {
     /// Answers a question. Bounded in time: judges, DNS and credentials all are.
     pub(crate) async fn answer(&mut self, ask: Ask, session: &mut Session) -> Answer {
         match ask {
-            Ask::Connect | Ask::Proxied => self.pass(Stage::Connect, session).await,
-            Ask::Helo => self.pass(Stage::Helo, session).await,
+            Ask::Connect | Ask::Proxied => {
+                // Whoever speaks through a proxy of ours is somebody else.
+                self.standing = None;
+                let facts = session.facts().clone();
+                match self.check_client(&facts).await {
+                    Some(no) => no,
+                    None => self.pass(Stage::Connect, session).await,
+                }
+            }
+            Ask::Helo => {
+                let facts = session.facts().clone();
+                match Box::pin(self.check_helo(&facts)).await {
+                    Some(no) => no,
+                    None => self.pass(Stage::Helo, session).await,
+                }
+            }
             // Boxed: rare and large, and every idle session would carry their size.
             Ask::Auth(credentials) => Box::pin(self.auth(credentials, session)).await,
             Ask::Mail(sender, parameters) => self.mail(sender, parameters, session).await,
@@ -170,6 +192,12 @@ impl Pipeline {
             let envelope = Envelope { sender, ..Envelope::default() };
             return self.refuse_by(Stage::Mail, session.facts(), refusal, Some(&envelope), None);
         }
+        // Boxed: every idle session would carry what DNS needs.
+        if self.checks_mail()
+            && let Some(no) = Box::pin(self.check_mail(&sender, session)).await
+        {
+            return no;
+        }
         if !self.stages.contains(Stage::Mail) {
             return Answer::Yes;
         }
@@ -179,12 +207,10 @@ impl Pipeline {
     }
 
     async fn rcpt(&mut self, recipient: Recipient, session: &mut Session) -> Answer {
-        let target = match self.route(&recipient.address, session) {
+        let (facts, envelope) = (session.facts().clone(), session.envelope().clone());
+        let target = match self.route(&recipient.address, &facts, &envelope).await {
             Ok(target) => target,
-            Err(refusal) => {
-                let envelope = Some(&**session.envelope());
-                return self.refuse_by(Stage::Rcpt, session.facts(), refusal, envelope, Some(&recipient.address));
-            }
+            Err(no) => return no,
         };
         let address = recipient.address.clone();
         if self.stages.contains(Stage::Rcpt) {
@@ -238,24 +264,62 @@ impl Pipeline {
         router.origin().filter(|_| homeless).map(|origin| address.at(origin.clone()))
     }
 
-    /// Relay control and existence of a recipient.
-    fn route(&self, address: &Address, session: &Session) -> Result<Target, Refusal> {
-        check::utf8_announced(address, session.envelope().parameters.smtputf8)?;
-        let router = self.shared.services.router.load();
-        let resolution = match self.postmaster_here(address, &router) {
-            Some(postmaster) => router.resolve(&postmaster),
-            None => router.resolve(address),
-        };
-        if let Resolution::Broken(words) = &resolution {
+    /// The checks of a recipient, relay control among them, and where it leads.
+    async fn route(
+        &mut self,
+        address: &Address,
+        facts: &Arc<SessionFacts>,
+        envelope: &Arc<Envelope>,
+    ) -> Result<Target, Answer> {
+        if let Err(refusal) = check::utf8_announced(address, envelope.parameters.smtputf8) {
+            return Err(self.refuse_by(Stage::Rcpt, facts, refusal, Some(envelope), Some(address)));
+        }
+        if let Some(no) = self.check_recipient(address, facts, envelope).await {
+            return Err(no);
+        }
+        let resolution = self.resolve(address).await;
+        if let Class::Broken(words) | Class::Unsure(words) = &resolution.class {
             self.shared.notice("error", &format!("recipient {address} cannot be resolved: {words}"));
         }
-        let target = relay::control(address, resolution, self.may_relay(session.facts()))?;
+        let foreign = resolution.class == Class::Foreign;
+        let target = match relay::control(address, resolution, self.may_relay(facts)) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let refusal = self.in_own_words(refusal);
+                return Err(self.refuse_by(Stage::Rcpt, facts, refusal, Some(envelope), Some(address)));
+            }
+        };
+        self.note(Stage::Rcpt, "relay", "pass", String::new);
+        if foreign && let Some(no) = Box::pin(self.check_foreign(address, facts, envelope)).await {
+            return Err(no);
+        }
         if self.transaction.expanded + target.count() > limits::ALIAS_EXPANSION_MAX {
-            self.shared.limit(session.facts(), "alias_expansion_max");
+            self.shared.limit(facts, "alias_expansion_max");
             let text = "too many recipients behind aliases, send the rest in another message";
-            return Err(Refusal::new("alias", 452, Enhanced(4, 5, 3), text));
+            let refusal = Refusal::new("alias", 452, Enhanced(4, 5, 3), text);
+            return Err(self.refuse_by(Stage::Rcpt, facts, refusal, Some(envelope), Some(address)));
         }
         Ok(target)
+    }
+
+    /// The reply that the port has for a check, in place of the check's own.
+    fn in_own_words(&self, mut refusal: Refusal) -> Refusal {
+        if let Some(Action::Say(reply)) = Check::named(refusal.by).map(|check| self.rules.checks.get(check)) {
+            refusal.reply = reply.clone();
+        }
+        refusal
+    }
+
+    async fn resolve(&self, address: &Address) -> Resolution {
+        let router = self.shared.services.router.load_full();
+        let Some(postmaster) = self.postmaster_here(address, &router) else {
+            return router.resolve(address, wall_clock()).get().await;
+        };
+        let mut resolution = router.resolve(&postmaster, wall_clock()).get().await;
+        if resolution.leads.is_empty() {
+            resolution.leads.push(Leaf { address: postmaster, class: Class::Own, owner: None });
+        }
+        resolution
     }
 
     fn may_relay(&self, facts: &SessionFacts) -> bool {
@@ -377,6 +441,9 @@ impl Pipeline {
         let Judgement { verdict, by, edits, opinions, .. } = judgement;
         let by = by.unwrap_or_else(|| "plugin".into());
         self.transaction.edits.extend(edits);
+        for opinion in &opinions {
+            self.note(stage, &opinion.plugin, opinion.verdict, || opinion.detail.clone().unwrap_or_default());
+        }
         self.transaction.opinions.extend(opinions);
         match verdict {
             Verdict::Pass | Verdict::Accept => None,
@@ -391,29 +458,54 @@ impl Pipeline {
         }
     }
 
-    /// A fate laid down before MAIL is that of every message of the session. Discarding wins over holding.
+    /// A fate laid down before MAIL is that of every message of the session.
     fn decree(&mut self, stage: Stage, fate: Fate) -> Option<Answer> {
-        let slot = match stage {
-            Stage::Connect | Stage::Helo | Stage::Auth => &mut self.standing,
-            _ => &mut self.transaction.fate,
-        };
+        self.lay_down(matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth), fate);
+        None
+    }
+
+    /// Discarding wins over holding.
+    pub(crate) fn lay_down(&mut self, session_wide: bool, fate: Fate) {
+        let slot = if session_wide { &mut self.standing().fate } else { &mut self.transaction.fate };
         if !matches!(slot, Some(Fate::Discard(_))) {
             *slot = Some(fate);
         }
-        None
     }
 
     /// What is to become of the message at hand.
     pub(crate) fn take_fate(&mut self) -> Option<Fate> {
+        let standing = self.standing.as_ref().and_then(|standing| standing.fate.clone());
         match self.transaction.fate.take() {
-            Some(Fate::Hold(_)) if matches!(self.standing, Some(Fate::Discard(_))) => self.standing.clone(),
+            Some(Fate::Hold(_)) if matches!(standing, Some(Fate::Discard(_))) => standing,
             Some(fate) => Some(fate),
-            None => self.standing.clone(),
+            None => standing,
         }
     }
 
+    /// Remembers for whoever wants it explained; costs one look otherwise.
+    pub(crate) fn note(&mut self, stage: Stage, by: &str, word: &'static str, detail: impl FnOnce() -> String) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(Note { stage, by: by.to_string(), word, detail: detail() });
+        }
+    }
+
+    /// From now on everything that is said is remembered.
+    pub(crate) fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// What was said since the last time.
+    pub(crate) fn take_journal(&mut self) -> Vec<Note> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The client's name is not to be looked up.
+    pub(crate) fn name_is_known(&mut self) {
+        self.name = PeerName::Settled;
+    }
+
     fn refuse_by(
-        &self,
+        &mut self,
         stage: Stage,
         facts: &SessionFacts,
         refusal: Refusal,
@@ -424,7 +516,7 @@ impl Pipeline {
     }
 
     pub(crate) fn refuse(
-        &self,
+        &mut self,
         stage: Stage,
         facts: &SessionFacts,
         reply: Reply,
@@ -433,6 +525,7 @@ impl Pipeline {
         recipient: Option<&Address>,
     ) -> Answer {
         self.rejected(stage, facts, &reply, by, envelope, recipient);
+        self.note(stage, by, "refuse", || reply.to_string());
         Answer::Reply(reply)
     }
 
@@ -456,7 +549,7 @@ impl Pipeline {
     }
 
     /// Waits for the client's name once, within its bound; later only looks whether it has come.
-    async fn settle_name(&mut self, session: &mut Session) {
+    pub(crate) async fn settle_name(&mut self, session: &mut Session) {
         let patience = self.shared.options.name_timeout;
         if let Some(name) = self.name.settle(patience).await {
             session.set_peer_name(name);

@@ -5,6 +5,7 @@ mod harness;
 use std::sync::Arc;
 
 use harness::{Client, Court, House, Names, PATIENCE, Plan, address, mx};
+use waypost_queue::Store;
 use waypost_queue::{MemoryStore, StoreError};
 use waypost_server::Rules;
 use waypost_smtp::server::Policy;
@@ -74,19 +75,29 @@ async fn an_alias_leads_to_its_members_once_each() {
     let house = house(mx()).await;
     let mut client = Client::ready(&house).await;
     client.message("a@client.example", &["alice@waypost.test", "all@waypost.test"], TEXT).await;
-    let (entry, text) = house.message().await;
-    let got: Vec<_> =
-        entry.recipients.iter().map(|d| (d.recipient.address.to_string(), d.recipient.original.clone())).collect();
-    let was = Some(Box::from("rfc822;all@waypost.test"));
+    let entries = house.entries().await;
+    let got = |at: usize| -> Vec<_> {
+        let deliveries = entries[at].recipients.iter();
+        deliveries.map(|d| (d.recipient.address.to_string(), d.recipient.original.clone())).collect()
+    };
+    let was: Option<Box<str>> = Some("rfc822;all@waypost.test".into());
+    assert_eq!(got(0), [("alice@waypost.test".to_string(), None), ("bob@waypost.test".to_string(), was.clone())]);
     assert_eq!(
-        got,
-        [
-            ("alice@waypost.test".to_string(), None),
-            ("bob@waypost.test".to_string(), was.clone()),
-            ("x@elsewhere.test".to_string(), was)
-        ]
+        got(1),
+        [("x@elsewhere.test".to_string(), was)],
+        "what is sent on to another site is an entry of its own"
     );
-    assert!(!text.contains("\tfor <"), "several recipients are not shown to each other");
+    assert_eq!(entries.len(), 2);
+    let stays = String::from_utf8_lossy(&house.store.read(entries[0].id, 0).await.expect("a message")).into_owned();
+    let leaves = String::from_utf8_lossy(&house.store.read(entries[1].id, 0).await.expect("a message")).into_owned();
+    assert!(!stays.contains("\tfor <"), "several recipients are not shown to each other");
+    assert!(leaves.starts_with("Delivered-To: all@waypost.test\r\n") && !stays.contains("Delivered-To:"), "{leaves}");
+    // It has come back.
+    let again = format!("Delivered-To: all@waypost.test\r\n{TEXT}");
+    let reply = client.message("a@client.example", &["all@waypost.test"], &again).await;
+    assert!(reply.starts_with("554 5.4.6 mail forwarding loop for all@waypost.test"), "{reply}");
+    let reply = client.message("a@client.example", &["alice@waypost.test"], &again).await;
+    assert!(reply.starts_with("250"), "what ends in a mailbox cannot loop: {reply}");
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@
 //! | [`header`] | walking the header block without building anything |
 //! | [`reply`] | [`Reply`], [`Enhanced`]: every answer of the protocol, RFC 5321 §4.2 and RFC 3463 |
 //! | [`security`] | [`Security`], [`Tlsa`]: how a hop must be secured |
+//! | [`checks`] | the built-in checks by name, and what a port makes of each |
+//! | [`edit`] | carrying out what a judge wants changed |
 //! | [`verdict`] | [`Stage`], [`Question`], [`Judgement`], [`Verdict`], [`Judge`]: how a decision is asked for and given |
 //! | [`outcome`] | [`Outcome`]: what became of one recipient |
 //! | [`peer`] | [`SessionFacts`], [`TlsFacts`]: who is at the other end |
@@ -20,6 +22,8 @@
 //! | [`limits`] | every bound and the reason for it |
 
 pub mod address;
+pub mod checks;
+pub mod edit;
 pub mod envelope;
 pub mod event;
 pub mod header;
@@ -49,3 +53,28 @@ use std::pin::Pin;
 
 /// A boxed future: what the object-safe traits between the floors return.
 pub type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An answer that is there already, or the work that brings it. What is in memory is answered without an allocation and without a
+/// wait; what somebody else has to be asked for comes later, within that somebody's own deadline.
+pub enum Soon<'a, T> {
+    /// Here it is.
+    Now(T),
+    /// It will come.
+    Later(Task<'a, T>),
+}
+
+impl<T> Soon<'_, T> {
+    /// The answer, waited for if need be.
+    pub async fn get(self) -> T {
+        match self {
+            Soon::Now(answer) => answer,
+            Soon::Later(task) => task.await,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Soon<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Soon::Now(_)) { "Now" } else { "Later" })
+    }
+}

@@ -1,11 +1,12 @@
 //! Small traits for foreign needs, so that a crate can ask a question of DNS, a key-value store or a key ring without linking what
 //! answers it. `daemon/assemble` fills them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::{Domain, Message, Task};
+use crate::{Domain, Message, Soon, Task};
 
 /// Record types that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,12 +109,45 @@ pub trait Sign: Send + Sync + 'static {
     fn dkim(&self, key: &str, headers: &[String], message: &Message) -> Result<String, String>;
 }
 
-/// A table that answers a key with a value: a map file, a list of networks, a directory.
+/// A table did not answer. The text names the table and says why, for the log; whoever asked answers 451 4.3.0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableError(pub String);
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TableError {}
+
+/// What a table says of a key: a value, nothing, or that it cannot say.
+pub type Found<'a> = Result<Option<Cow<'a, str>>, TableError>;
+
+/// A table that answers a key with a value: a map file, a list of networks, patterns, a database, a directory.
 pub trait Table: Send + Sync + 'static {
-    /// The value for `key`, which is compared without regard to ASCII case.
-    fn lookup(&self, key: &str) -> Option<String>;
-    /// Whether a network of the table holds `address`.
-    fn contains(&self, address: IpAddr) -> bool;
+    /// The value for `key`, which is compared without regard to ASCII case. Tables in memory answer at once, others within a deadline
+    /// of their own. A key that is an IP address is looked for among networks, too.
+    fn lookup<'a>(&'a self, key: &'a str) -> Soon<'a, Found<'a>>;
+
+    /// Whether a row holds `address`.
+    fn contains(&self, address: IpAddr) -> Soon<'_, Result<bool, TableError>> {
+        Soon::Later(Box::pin(async move {
+            let key = address.to_canonical().to_string();
+            self.lookup(&key).get().await.map(|value| value.is_some())
+        }))
+    }
+
+    /// Whether a part of a key may be looked up, such as the domain of an address. Not in patterns: what is meant for whole addresses
+    /// would match it by accident.
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    /// Whether every answer is there at once.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
 }
 
 /// An HTTP request.

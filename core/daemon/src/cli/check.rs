@@ -22,6 +22,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     common.config = arguments.file.clone().or(common.config);
     match common.load() {
         Ok(config) => {
+            // What the files say is in the configuration already; databases are opened and their questions tried.
+            crate::routing::tables(&config)?;
             config.notes.iter().for_each(|note| println!("note: {note}"));
             println!(
                 "ok: {} listeners, {} plugins, {} users",

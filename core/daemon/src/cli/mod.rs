@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod explain;
 mod help;
 mod queue;
 mod run;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration file and tell every mistake
     Check(check::Arguments),
+    /// Tell what the server would say to a client, stage by stage, and where the mail would go
+    Explain(explain::Arguments),
     /// Look at the queue, and hold, release, retry or remove messages
     Queue(queue::Arguments),
     /// Send a message through the local server: from standard input, or a test message
@@ -127,6 +130,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::Explain(arguments) => explain::main(&arguments),
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
         Command::User(arguments) => user::main(&arguments),

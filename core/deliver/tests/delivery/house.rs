@@ -15,8 +15,8 @@ use waypost_queue::{Claim, Delivery, Entry, Handoff, Kind, MemoryStore, Origin, 
 use waypost_resolve::{Hop, Plan};
 use waypost_route::NextHop;
 use waypost_types::{
-    Address, Domain, Event, Message, MessageId, Observer, Recipient, Reply, ReversePath, Security, Task, Timestamp,
-    Transport,
+    Address, Domain, Event, Message, MessageId, Observer, Recipient, Reply, ReversePath, Security, Soon, Task,
+    Timestamp, Transport,
 };
 
 /// Remembers events as lines.
@@ -109,7 +109,8 @@ impl House {
         let services = Services {
             store: store.clone(),
             observer: ear.clone(),
-            route: Arc::new(route),
+            route: Arc::new(move |address: &Address| Soon::Now(route(address))),
+            expand: Arc::new(|address: &Address| Soon::Now(vec![address.clone()])),
             planner: atlas.clone(),
             tls: ClientTls::new(ClientTlsOptions::default()).unwrap(),
         };

@@ -83,6 +83,29 @@ where
     })
 }
 
+/// The same for a function whose wait may end in a fault.
+pub(crate) fn waiting_or_fault<P, R>(
+    linker: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    body: impl Fn(&mut Ctx, P) -> Result<Task<'static, Result<R, Fault>>, Fault> + Send + Sync + 'static,
+) -> Result<()>
+where
+    P: ComponentNamedList + Lift + 'static,
+    R: Send + 'static,
+    (R,): ComponentNamedList + Lower,
+{
+    linker.func_wrap_async(name, move |mut store, parameters: P| {
+        let ctx = store.data_mut();
+        let prepared = ctx.count().and_then(|()| body(ctx, parameters));
+        Box::new(async move {
+            let result = prepared?.await;
+            store.as_context_mut().set_epoch_deadline(1);
+            store.data().shared.runtime.wake();
+            Ok((result?,))
+        })
+    })
+}
+
 /// Waits for all of them at once; the results keep their places.
 pub(crate) async fn all<R>(tasks: Vec<Task<'static, R>>) -> Vec<R> {
     let mut slots: Vec<Slot<R>> = tasks.into_iter().map(Slot::Waiting).collect();

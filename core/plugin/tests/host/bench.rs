@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use waypost_plugin::{Grants, Host, LoadError, Options, PluginOptions, Ports, Source, TextTable};
+use waypost_plugin::{Grants, Host, LoadError, Options, PluginOptions, Ports, Source};
+use waypost_route::TextTable;
 use waypost_types::port::{
     Dns, DnsAnswer, DnsError, DnsType, Fetch, FetchRequest, FetchResponse, KeyValue, KvError, Sign, Table,
 };

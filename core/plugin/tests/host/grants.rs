@@ -1,7 +1,11 @@
 //! What was not granted is refused, in the way that the function's type allows.
 
-use waypost_plugin::{Grants, Host, Limits, PluginOptions};
-use waypost_types::{Judge, Verdict};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use waypost_plugin::{Grants, Host, Limits, Options, PluginOptions};
+use waypost_types::port::{Found, Table, TableError};
+use waypost_types::{Judge, Soon, Verdict};
 
 use crate::bench::*;
 
@@ -61,6 +65,31 @@ async fn a_table_that_was_not_granted_is_not_there() {
     let host = host_with(Grants { tables: vec!["people".into()], ..Grants::default() });
     assert_eq!(said(&once(&host, "table").await), "Some(\"yes\") true");
     assert_eq!(fault(&once(&host, "other-table").await), "called what it was not granted: the table `secrets`");
+}
+
+/// A table that somebody else keeps, who says this to every key, or nothing in time.
+struct Far(Option<&'static str>);
+
+impl Table for Far {
+    fn lookup<'a>(&'a self, _: &'a str) -> Soon<'a, Found<'a>> {
+        let value = self.0;
+        Soon::Later(Box::pin(async move {
+            tokio::task::yield_now().await;
+            value.map(|value| Some(Cow::Borrowed(value))).ok_or(TableError("table people: no answer in time".into()))
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_else_keeps_is_waited_for_and_its_silence_is_a_fault() {
+    let host = |value| {
+        let mut ports = World::default().ports();
+        ports.tables.insert("people".into(), Arc::new(Far(value)));
+        let plugins = vec![granted(Grants { tables: vec!["people".into()], ..Grants::default() })];
+        Host::load(Options { plugins, cache_dir: Some(cache_dir()) }, ports).unwrap()
+    };
+    assert_eq!(said(&once(&host(Some("late")), "table").await), "Some(\"late\") true");
+    assert_eq!(fault(&once(&host(None), "table").await), "table people: no answer in time");
 }
 
 #[tokio::test]

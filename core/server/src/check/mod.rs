@@ -1,11 +1,17 @@
-//! The built-in checks. Pure: what they need is handed in, what they say is a [`Refusal`], which names itself for the log.
+//! The built-in checks. What they say is a [`Refusal`], or an answer of the pipeline's, and names itself for the log.
 //!
 //! | page | stage | what it says |
 //! |---|---|---|
 //! | this | MAIL, RCPT | `553 5.6.7` to an address beyond ASCII without SMTPUTF8 (RFC 6531 §3.5) |
+//! | `stage` | connect, HELO, MAIL, RCPT | names, domains and access tables, in their order, as the port's rules want |
+//! | `access` | | what the rows of access tables mean |
+//! | `dns` | | what is asked of DNS |
 //! | `relay` | RCPT | `550 5.7.1` to whoever may not send there, `550 5.1.1` for names that nobody has |
 
+pub(crate) mod access;
+mod dns;
 pub(crate) mod relay;
+pub(crate) mod stage;
 
 use waypost_types::{Address, Enhanced, Reply};
 

@@ -11,13 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use waypost_mailauth::results_field;
 use waypost_queue::{Delivery, Entry, Kind, Origin, StoreError};
+use waypost_route::Router;
 use waypost_smtp::server::Answer;
 use waypost_types::{
-    Address, Enhanced, Envelope, Event, Finding, Message, MessageId, Recipient, Reply, SessionFacts, Stage, Timestamp,
-    Transport, limits,
+    Address, Enhanced, Envelope, Event, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts,
+    Stage, Timestamp, Transport, edit, limits,
 };
 
-use super::edit;
+use super::forward::{self, Part, Parts};
+use super::rewrite;
 use super::survey::{Survey, survey};
 use crate::check::relay::Target;
 use crate::pipeline::{Fate, Pipeline};
@@ -76,9 +78,37 @@ impl Pipeline {
         }
         let message_id = found.message_id.map(|value| String::from_utf8_lossy(value).into_owned());
         let mut candidate = Candidate { facts, envelope, message, findings, id, now, message_id };
+        self.write_canonical(&mut candidate).await?;
         self.consult(Stage::Message, &mut candidate).await?;
         self.edit(&mut candidate);
         Ok(candidate)
+    }
+
+    /// What access rows want changed; then envelope sender and, for our own users and hosts, header fields as the canonical tables write them.
+    async fn write_canonical(&mut self, candidate: &mut Candidate) -> Result<(), Answer> {
+        let router = self.shared.services.router.load_full();
+        let mut wrong = None;
+        if let Some(standing) = &self.standing {
+            self.transaction.edits.extend(standing.edits.iter().cloned());
+        }
+        let standing = self.standing.as_ref().and_then(|standing| standing.redirect.clone());
+        if let Some(address) = self.transaction.redirect.take().or(standing) {
+            Arc::make_mut(&mut candidate.envelope).recipients = vec![Recipient::new(address)];
+            self.transaction.targets.clear();
+        }
+        match router.sender(&candidate.envelope.sender).get().await {
+            Ok(Some(sender)) => Arc::make_mut(&mut candidate.envelope).sender = ReversePath::Mailbox(sender),
+            Ok(None) => {}
+            Err(words) => wrong = Some(words),
+        }
+        if router.rewrites_headers() && (self.trusted || candidate.facts.user.is_some()) {
+            // Boxed: rare and large.
+            wrong = Box::pin(rewrite::headers(&router, &mut candidate.message)).await.err().or(wrong);
+        }
+        let Some(words) = wrong else { return Ok(()) };
+        self.shared.notice("error", &format!("addresses cannot be rewritten: {words}"));
+        let reply = Reply::new(451, Enhanced(4, 3, 0), "address tables do not answer now, try again later");
+        Err(self.refuse(Stage::Message, &candidate.facts, reply, "canonical", Some(&candidate.envelope), None))
     }
 
     /// What forbids the message whatever anybody thinks of it.
@@ -135,7 +165,7 @@ impl Pipeline {
     fn edit(&mut self, candidate: &mut Candidate) {
         let edits = std::mem::take(&mut self.transaction.edits);
         if !edits.is_empty() {
-            edit::apply(edits, &mut candidate.message, Arc::make_mut(&mut candidate.envelope));
+            edit::apply(&edits, &mut candidate.message, Arc::make_mut(&mut candidate.envelope));
         }
     }
 
@@ -157,12 +187,41 @@ impl Pipeline {
             Some(Fate::Hold(reason)) => Some(reason),
             _ => None,
         };
-        let entry = self.entry(&candidate, held);
-        if entry.recipients.is_empty() {
+        let parts = self.parts(&candidate).await;
+        if parts.is_empty() {
             let reply = Reply::new(554, Enhanced(5, 5, 1), "no valid recipients are left");
             return self.refuse(Stage::Queue, &candidate.facts, reply, "recipients", Some(&candidate.envelope), None);
         }
-        self.store(candidate, entry, queued).await
+        if let Some(via) = forward::loops(&candidate.message, &parts) {
+            let reply = Reply::new(554, Enhanced(5, 4, 6), format!("mail forwarding loop for {via}"));
+            return self.refuse(Stage::Queue, &candidate.facts, reply, "loop", Some(&candidate.envelope), Some(via));
+        }
+        self.store_all(candidate, parts, held, queued).await
+    }
+
+    /// One entry for each part, the first under the id that the client is told. The client is told no when any cannot be stored: it then
+    /// sends again, and whoever was in an earlier part may get the message twice, but nobody loses it.
+    async fn store_all(
+        &mut self,
+        mut candidate: Candidate,
+        parts: Vec<Part>,
+        held: Option<Box<str>>,
+        queued: Reply,
+    ) -> Answer {
+        let last = parts.len() - 1;
+        for (at, part) in parts.into_iter().enumerate() {
+            let id = if at == 0 { candidate.id } else { self.shared.message_id(candidate.now) };
+            let mut message =
+                if at == last { std::mem::take(&mut candidate.message) } else { candidate.message.clone() };
+            forward::mark(&mut message, &part);
+            let candidate = &candidate;
+            let entry = self.entry(candidate, id, part, message.len(), held.clone());
+            if let Err(no) = self.store(candidate, entry, message).await {
+                return no;
+            }
+        }
+        self.accepted += 1;
+        Answer::Reply(queued)
     }
 
     /// `Received` and `Authentication-Results`, as one range.
@@ -177,12 +236,12 @@ impl Pipeline {
         trace.into()
     }
 
-    fn entry(&self, candidate: &Candidate, held: Option<Box<str>>) -> Entry {
-        let Candidate { facts, envelope, message, id, now, .. } = candidate;
+    fn entry(&self, candidate: &Candidate, id: MessageId, part: Part, size: usize, held: Option<Box<str>>) -> Entry {
+        let Candidate { facts, envelope, now, .. } = candidate;
         let due = envelope.parameters.hold_for.map_or(*now, |span| now.after(span));
         let forwarded = self.transaction.forwarded.as_ref();
         Entry {
-            id: *id,
+            id,
             kind: Kind::Mail,
             accepted: *now,
             expires: expiry(envelope, *now, due.after(self.shared.options.lifetime)),
@@ -193,18 +252,20 @@ impl Pipeline {
                 helo: forwarded.and_then(|from| from.helo.clone()).unwrap_or_else(|| (&*facts.helo).into()),
                 user: facts.user.as_deref().map(Into::into),
             },
-            sender: envelope.sender.clone(),
+            sender: part.sender,
             parameters: envelope.parameters.clone(),
-            recipients: self.recipients(envelope).into_iter().map(|recipient| Delivery::new(recipient, due)).collect(),
-            size: message.len() as u64,
+            recipients: part.recipients.into_iter().map(|recipient| Delivery::new(recipient, due)).collect(),
+            size: size as u64,
             held,
             route: None,
         }
     }
 
     /// The envelope's recipients with aliases replaced, each address once.
-    fn recipients(&self, envelope: &Envelope) -> Vec<Recipient> {
-        let mut all = Expansion::with_capacity(envelope.recipients.len());
+    async fn parts(&self, candidate: &Candidate) -> Vec<Part> {
+        let Candidate { envelope, now, .. } = candidate;
+        let router = self.shared.services.router.load_full();
+        let mut parts = Parts::new(&router, &envelope.sender, envelope.recipients.len(), *now);
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             // Recipients were accepted in this order; only those that a judge added are not known yet.
             let known = self.transaction.targets.get(at).filter(|(address, _)| *address == recipient.address);
@@ -212,42 +273,40 @@ impl Pipeline {
                 known.or_else(|| self.transaction.targets.iter().find(|(address, _)| *address == recipient.address));
             let target = match known {
                 Some((_, target)) => Cow::Borrowed(target),
-                None => Cow::Owned(self.resolve_added(&recipient.address)),
+                None => Cow::Owned(self.resolve_added(&router, &recipient.address, *now).await),
             };
-            all.add(recipient, &target);
+            parts.add(recipient, &target).await;
         }
-        all.recipients
+        parts.end()
     }
 
     /// Where a recipient leads that a judge added. The judge speaks for the operator: relay control is for clients.
-    fn resolve_added(&self, address: &Address) -> Target {
-        let resolution = self.shared.services.router.load().resolve(address);
+    async fn resolve_added(&self, router: &Router, address: &Address, now: Timestamp) -> Target {
+        let resolution = router.resolve(address, now).get().await;
         crate::check::relay::control(address, resolution, true).unwrap_or(Target::Itself)
     }
 
     /// The promise.
-    async fn store(&mut self, candidate: Candidate, entry: Entry, queued: Reply) -> Answer {
-        let recipients = entry.recipients.len();
-        let size = candidate.message.len();
-        match self.shared.services.store.accept(entry, candidate.message).await {
+    async fn store(&mut self, candidate: &Candidate, entry: Entry, message: Message) -> Result<(), Answer> {
+        let (id, sender, recipients, size) = (entry.id, entry.sender.clone(), entry.recipients.len(), message.len());
+        match self.shared.services.store.accept(entry, message).await {
             Ok(claim) => {
                 let event = Event::Accepted {
                     session: candidate.facts.id,
-                    id: candidate.id,
-                    sender: &candidate.envelope.sender,
+                    id,
+                    sender: &sender,
                     recipients,
                     size,
                     message_id: candidate.message_id.as_deref(),
                     opinions: &self.transaction.opinions,
                 };
                 self.shared.services.observer.observe(event);
-                self.accepted += 1;
                 self.shared.services.handoff.offer(claim);
-                Answer::Reply(queued)
+                Ok(())
             }
             Err(error) => {
                 let reply = self.explain(error);
-                self.refuse(Stage::Queue, &candidate.facts, reply, "queue", Some(&candidate.envelope), None)
+                Err(self.refuse(Stage::Queue, &candidate.facts, reply, "queue", Some(&candidate.envelope), None))
             }
         }
     }
@@ -276,91 +335,4 @@ fn expiry(envelope: &Envelope, now: Timestamp, end_of_life: Timestamp) -> Timest
     let by = envelope.parameters.deliver_by.filter(|by| by.return_when_late);
     let late = by.map(|by| now.after(Duration::from_secs(by.seconds.max(0).unsigned_abs())));
     late.map_or(end_of_life, |late| late.min(end_of_life))
-}
-
-/// Recipients after aliases.
-struct Expansion {
-    recipients: Vec<Recipient>,
-    /// Only made when there are so many that comparing each with all would cost.
-    seen: Option<ahash::AHashSet<Address>>,
-}
-
-/// Up to here comparing is cheaper than hashing.
-const COMPARED_MAX: usize = 16;
-
-impl Expansion {
-    fn with_capacity(count: usize) -> Expansion {
-        Expansion { recipients: Vec::with_capacity(count), seen: None }
-    }
-
-    fn add(&mut self, recipient: &Recipient, target: &Target) {
-        let addresses = match target {
-            Target::Itself => std::slice::from_ref(&recipient.address),
-            Target::Others(addresses) => addresses,
-        };
-        for address in addresses {
-            if self.is_new(address) {
-                self.recipients.push(replaced(recipient, address));
-            }
-        }
-    }
-
-    fn is_new(&mut self, address: &Address) -> bool {
-        if self.recipients.len() < COMPARED_MAX {
-            return self.recipients.iter().all(|recipient| recipient.address != *address);
-        }
-        let recipients = &self.recipients;
-        let seen = self.seen.get_or_insert_with(|| recipients.iter().map(|r| r.address.clone()).collect());
-        seen.insert(address.clone())
-    }
-}
-
-/// The recipient at another address; what it was goes into ORCPT, unless the client gave one (RFC 3461 §5.2.7).
-fn replaced(recipient: &Recipient, address: &Address) -> Recipient {
-    let mut recipient = recipient.clone();
-    if recipient.address != *address {
-        if recipient.original.is_none() {
-            recipient.original = Some(trace_header::original(&recipient.address));
-        }
-        recipient.address = address.clone();
-    }
-    recipient
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> Address {
-        Address::parse(text).expect("an address")
-    }
-
-    #[test]
-    fn aliases_are_replaced_once_each_and_remember_what_they_were() {
-        let mut all = Expansion::with_capacity(2);
-        let mut given = Recipient::new(address("list@example.com"));
-        all.add(&Recipient::new(address("a@example.com")), &Target::Itself);
-        all.add(&given, &Target::Others(vec![address("a@example.com"), address("b@example.com")]));
-        given.original = Some("rfc822;x@y".into());
-        all.add(&given, &Target::Others(vec![address("b@example.com"), address("c@example.com")]));
-        let got: Vec<_> = all.recipients.iter().map(|r| (r.address.to_string(), r.original.as_deref())).collect();
-        let as_text: Vec<_> = got.iter().map(|(address, original)| (address.as_str(), *original)).collect();
-        assert_eq!(
-            as_text,
-            [
-                ("a@example.com", None),
-                ("b@example.com", Some("rfc822;list@example.com")),
-                ("c@example.com", Some("rfc822;x@y"))
-            ]
-        );
-    }
-
-    #[test]
-    fn a_thousand_recipients_are_told_apart_like_two() {
-        let mut all = Expansion::with_capacity(0);
-        for n in (0..1000).chain(0..1000) {
-            all.add(&Recipient::new(address(&format!("u{n}@example.com"))), &Target::Itself);
-        }
-        assert_eq!(all.recipients.len(), 1000);
-    }
 }

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | this | [`Body`]: collecting the pieces that the session hands out, within the bound on memory |
 //! | `survey` | one walk over the header block: hops, forged fields, what is missing |
-//! | `edit` | applying what judges asked for |
+//! | `rewrite` | canonical addresses in header fields |
+//! | `forward` | recipients after aliases, parted by the sender under which their mail goes on |
 //! | `admit` | the final dot: checks, judges, trace headers, entry, `store.accept`, reply |
 
 pub(crate) mod admit;
-mod edit;
+mod forward;
+mod rewrite;
 mod survey;
 
 use std::sync::Arc;

@@ -59,8 +59,11 @@ impl Handoff for Hands {
 pub struct Names(pub Option<&'static str>);
 
 impl Dns for Names {
-    fn lookup<'a>(&'a self, _: &'a str, _: DnsType) -> Task<'a, Result<DnsAnswer, DnsError>> {
-        Box::pin(async { Err(DnsError::NxDomain) })
+    /// Every domain has a mail host, or no sender would be believed.
+    fn lookup<'a>(&'a self, _: &'a str, kind: DnsType) -> Task<'a, Result<DnsAnswer, DnsError>> {
+        let records = vec!["10 mx.client.example.".to_string()];
+        let answer = DnsAnswer { records, ttl: 60, secure: false };
+        Box::pin(async move { if kind == DnsType::Mx { Ok(answer) } else { Err(DnsError::NxDomain) } })
     }
 
     fn confirmed_name(&self, _: std::net::IpAddr) -> Task<'_, Result<Option<Domain>, DnsError>> {

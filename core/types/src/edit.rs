@@ -1,27 +1,73 @@
-//! Applying what judges asked for: header fields in, out and at the end, recipients, sender, body. Names and values are checked here,
-//! whoever asked, so that nobody can end the header block or forge a field by a line end in a value.
+//! Carrying out an [`Edit`]: header fields in, out and at the end, recipients, sender, body.
+//!
+//! Whoever asks for an edit, it is carried out here, so that later judges of a chain see the very message that will be sent. Names and
+//! values are checked on the way: nobody can end the header block or forge a field by a line end in a value.
 
 use bytes::Bytes;
-use waypost_types::header;
-use waypost_types::{Edit, Envelope, Message, Recipient};
+
+use crate::{Address, Edit, Envelope, Message, Recipient, header};
 
 /// Applies `edits` in order.
-pub(crate) fn apply(edits: Vec<Edit>, message: &mut Message, envelope: &mut Envelope) {
+pub fn apply(edits: &[Edit], message: &mut Message, envelope: &mut Envelope) {
     for edit in edits {
-        match edit {
-            Edit::PrependHeader { name, value } => prepend(message, &name, &value),
-            Edit::AppendHeader { name, value } => append(message, &name, &value),
-            Edit::RemoveHeader { name, index } => remove(message, &name, index),
-            Edit::ReplaceBody(body) => replace_body(message, body),
-            Edit::SetSender(sender) => envelope.sender = sender,
-            Edit::RemoveRecipient(address) => envelope.recipients.retain(|recipient| recipient.address != address),
-            Edit::AddRecipient(address) => {
-                if envelope.recipients.iter().all(|recipient| recipient.address != address) {
-                    envelope.recipients.push(Recipient::new(address));
-                }
-            }
+        if is_envelope(edit) {
+            apply_to_envelope(envelope, edit);
+        } else {
+            apply_to_message(message, edit);
         }
     }
+}
+
+/// Whether the edit is about the envelope; otherwise it is about the message.
+pub fn is_envelope(edit: &Edit) -> bool {
+    matches!(edit, Edit::AddRecipient(_) | Edit::RemoveRecipient(_) | Edit::SetSender(_))
+}
+
+/// Applies `edit`, if it is about the message.
+pub fn apply_to_message(message: &mut Message, edit: &Edit) {
+    match edit {
+        Edit::PrependHeader { name, value } => prepend(message, name, value),
+        Edit::AppendHeader { name, value } => append(message, name, value),
+        Edit::RemoveHeader { name, index } => remove(message, name, *index),
+        Edit::ReplaceBody(body) => replace_body(message, body.clone()),
+        Edit::AddRecipient(_) | Edit::RemoveRecipient(_) | Edit::SetSender(_) => {}
+    }
+}
+
+/// Applies `edit`, if it is about the envelope. A recipient that is there already is not added again.
+pub fn apply_to_envelope(envelope: &mut Envelope, edit: &Edit) {
+    match edit {
+        Edit::AddRecipient(address) if is_recipient(envelope, address) => {}
+        Edit::AddRecipient(address) => envelope.recipients.push(Recipient::new(address.clone())),
+        Edit::RemoveRecipient(address) => envelope.recipients.retain(|there| there.address != *address),
+        Edit::SetSender(sender) => envelope.sender = sender.clone(),
+        _ => {}
+    }
+}
+
+/// A header field as a line; `None` if the name is none. Line ends in the value stay only where they fold it.
+pub fn field(name: &str, value: &str) -> Option<Bytes> {
+    if name.is_empty() || !name.bytes().all(|b| (33..=126).contains(&b) && b != b':') {
+        return None;
+    }
+    let mut line = String::with_capacity(name.len() + value.len() + 4);
+    line.push_str(name);
+    line.push_str(": ");
+    for (at, part) in value.trim_end().replace("\r\n", "\n").split('\n').enumerate() {
+        if at > 0 {
+            line.push_str("\r\n");
+            if !part.starts_with([' ', '\t']) {
+                line.push('\t');
+            }
+        }
+        line.extend(part.chars().filter(|c| !c.is_control() || *c == '\t'));
+    }
+    line.push_str("\r\n");
+    Some(line.into())
+}
+
+fn is_recipient(envelope: &Envelope, address: &Address) -> bool {
+    envelope.recipients.iter().any(|there| there.address == *address)
 }
 
 fn prepend(message: &mut Message, name: &str, value: &str) {
@@ -57,35 +103,14 @@ fn replace_body(message: &mut Message, body: Bytes) {
     *message = Message::from_segments(vec![block, end, body]);
 }
 
-/// A header field as a line; `None` if the name is none. Line ends in the value stay only where they fold it.
-pub(crate) fn field(name: &str, value: &str) -> Option<Bytes> {
-    if name.is_empty() || !name.bytes().all(|b| (33..=126).contains(&b) && b != b':') {
-        return None;
-    }
-    let mut line = String::with_capacity(name.len() + value.len() + 4);
-    line.push_str(name);
-    line.push_str(": ");
-    for (at, part) in value.trim_end().replace("\r\n", "\n").split('\n').enumerate() {
-        if at > 0 {
-            line.push_str("\r\n");
-            if !part.starts_with([' ', '\t']) {
-                line.push('\t');
-            }
-        }
-        line.extend(part.chars().filter(|c| !c.is_control() || *c == '\t'));
-    }
-    line.push_str("\r\n");
-    Some(line.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waypost_types::{Address, ReversePath};
+    use crate::ReversePath;
 
     fn after(message: &str, edits: Vec<Edit>) -> String {
         let mut message = Message::new(Bytes::copy_from_slice(message.as_bytes()));
-        apply(edits, &mut message, &mut Envelope::default());
+        apply(&edits, &mut message, &mut Envelope::default());
         String::from_utf8(message.contiguous().to_vec()).expect("text")
     }
 
@@ -132,7 +157,7 @@ mod tests {
             Edit::RemoveRecipient(a),
             Edit::SetSender(ReversePath::Mailbox(b.clone())),
         ];
-        apply(edits, &mut Message::default(), &mut envelope);
+        apply(&edits, &mut Message::default(), &mut envelope);
         assert_eq!(envelope.recipients, [Recipient::new(b.clone())]);
         assert_eq!(envelope.sender.address(), Some(&b));
     }

@@ -135,6 +135,8 @@ impl Seat {
 pub(crate) struct Case {
     pub(crate) question: Option<Question>,
     pub(crate) subject: Option<Box<Subject>>,
+    /// Name and argument of what an operator asks; `None` where mail does.
+    pub(crate) command: Option<(String, String)>,
     /// Stated at connect, HELO and AUTH: hold for the whole session.
     pub(crate) session_facts: Vec<(Stage, Fact)>,
     /// Stated in this transaction.

@@ -3,11 +3,13 @@
 //! [`Set`] is one configuration's plugins with a dense list of hooks for each stage; [`Hearing`] is the jury of one session. A
 //! stage that nobody exports has an empty list, and the server, which looks at `stages()` first, does not even ask.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use waypost_types::{
-    Edit, Enhanced, Event, Fact, Judgement, Jury, Opinion, Question, Reply, Stage, StageSet, Task, Verdict, edit,
+    Edit, Enhanced, Event, Fact, Judgement, Jury, Message, Opinion, Question, Reply, SessionFacts, SessionId, Stage,
+    StageSet, Task, Transport, Verdict, edit,
 };
 
 use crate::case::{Case, Seat};
@@ -273,5 +275,47 @@ fn show_edits(case: &mut Case, edits: &[Edit]) {
     if let Some(message) = question.message.as_mut().filter(|_| !edits.iter().all(edit::is_envelope)) {
         edits.iter().for_each(|edit| edit::apply_to_message(message, edit));
         case.subject = None;
+    }
+}
+
+/// An operator's command: no stage, no chain, no breaker, and nothing that the plugin says of a message takes effect.
+pub(crate) async fn command(plugin: &Plugin, name: &str, argument: &str, message: Message) -> Result<String, String> {
+    if !plugin.exports(Hook::Command) {
+        return Err(format!("the plugin {} takes no commands", plugin.name()));
+    }
+    let mut case = Box::<Case>::default();
+    case.begin(Question {
+        stage: Stage::Message,
+        session: Arc::new(nobody()),
+        envelope: Arc::default(),
+        recipient: None,
+        credentials: None,
+        message: Some(message),
+        findings: Arc::new([]),
+        queue_id: None,
+    });
+    case.command = Some((name.into(), argument.into()));
+    let asked = (Admission::Closed, Instant::now());
+    let (answer, _) = plugin.ask(Hook::Command, Stage::Message, &mut case, &mut None, asked).await;
+    answer.map(|answer| answer.text).map_err(|fault| match fault {
+        Fault::Said(text) => text,
+        other => format!("the plugin {}: {other}", plugin.name()),
+    })
+}
+
+/// The session of a command: this host's own.
+fn nobody() -> SessionFacts {
+    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    SessionFacts {
+        id: SessionId::new(0),
+        transport: Transport::Local,
+        peer: here,
+        local: here,
+        peer_name: None,
+        helo: "".into(),
+        esmtp: false,
+        tls: None,
+        user: None,
+        trusted: true,
     }
 }

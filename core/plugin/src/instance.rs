@@ -28,6 +28,8 @@ pub(crate) enum Hook {
     Headers,
     Message,
     Queue,
+    /// No stage of mail: an operator asks.
+    Command,
 }
 
 impl Hook {
@@ -66,7 +68,8 @@ impl Exports {
         })?;
         let hooks =
             Hook::ALL.iter().filter_map(|(hook, _, interface, function)| Some((*hook, find(interface, function)?)));
-        let hooks: Vec<_> = hooks.collect();
+        let command = find("on-command", "command").map(|at| (Hook::Command, at));
+        let hooks: Vec<_> = hooks.chain(command).collect();
         // Of the two forms of the recipient hook the batch is the one to ask.
         let batch = hooks.iter().any(|(hook, _)| *hook == Hook::RcptBatch);
         let hooks = hooks.into_iter().filter(|(hook, _)| !(batch && *hook == Hook::Rcpt)).collect();
@@ -83,6 +86,7 @@ type Plain = TypedFunc<(), (WitOutcome,)>;
 type Text = TypedFunc<(String,), (WitOutcome,)>;
 type Helo = TypedFunc<(Arc<str>, bool), (WitOutcome,)>;
 type Auth = TypedFunc<(WitCredentials,), (Result<AuthResult, String>,)>;
+type Command = TypedFunc<(String, String), (Result<String, String>,)>;
 type RcptBatch = TypedFunc<(Vec<Rcpt>,), (Vec<WitOutcome>,)>;
 
 /// The hooks of an instance, checked against the contract.
@@ -98,6 +102,7 @@ struct Functions {
     headers: Option<Plain>,
     message: Option<Plain>,
     queue: Option<Text>,
+    command: Option<Command>,
 }
 
 impl Functions {
@@ -115,6 +120,7 @@ impl Functions {
                 Hook::Headers => functions.headers = Some(instance.get_typed_func(&mut *store, at)?),
                 Hook::Message => functions.message = Some(instance.get_typed_func(&mut *store, at)?),
                 Hook::Queue => functions.queue = Some(instance.get_typed_func(&mut *store, at)?),
+                Hook::Command => functions.command = Some(instance.get_typed_func(&mut *store, at)?),
             }
         }
         Ok(functions)
@@ -206,6 +212,8 @@ fn starting(fault: Fault) -> Fault {
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) identity: Option<String>,
+    /// What an operator is told.
+    pub(crate) text: String,
 }
 
 /// One live instance.
@@ -279,16 +287,21 @@ impl Cell {
                 let wrong = || Fault::Misuse("`check-all` must give one outcome for each recipient".into());
                 <[WitOutcome; 1]>::try_from(outcomes).map_err(|_| wrong())?.into_iter().next().ok_or_else(wrong)?
             }
+            Hook::Command => {
+                let parameters = store.data().case.command.clone().unwrap_or_default();
+                let text = template.run(known(functions.command), store, parameters).await?.map_err(Fault::Said)?;
+                return Ok(Answer { text, ..Answer::default() });
+            }
             Hook::Auth => {
                 let shown = question.credentials.as_ref().expect("the stage auth comes with credentials");
                 let parameters = (WitCredentials::new(shown, template.shared.grants.credentials),);
                 let result = template.run(known(functions.auth), store, parameters).await?.map_err(Fault::Said)?;
                 let (verdict, identity) = result.verdict();
-                return Ok(Answer { verdict, identity });
+                return Ok(Answer { verdict, identity, ..Answer::default() });
             }
         };
         let action = outcome.map_err(Fault::Said)?;
-        Ok(Answer { verdict: action.verdict(stage), identity: None })
+        Ok(Answer { verdict: action.verdict(stage), ..Answer::default() })
     }
 }
 

@@ -45,7 +45,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
-use waypost_types::{Judge, Jury, StageSet};
+use waypost_types::{Judge, Jury, Message, StageSet};
 
 use crate::chain::{Hearing, Set};
 use crate::compile::Cache;
@@ -113,6 +113,21 @@ impl Host {
         let view = View::of(Some(names.to_vec()), &self.root.whole.load_full());
         views.push(Arc::downgrade(&view));
         Host { root: self.root.clone(), view }
+    }
+
+    /// Puts an operator's command to a plugin (`on-command` of the contract), with the message that it is about, and gives what
+    /// the plugin says. The error is for people.
+    pub async fn command(
+        &self,
+        plugin: &str,
+        name: &str,
+        argument: &str,
+        message: Option<Message>,
+    ) -> Result<String, String> {
+        let set = self.view.set.load_full();
+        let loaded = set.plugins.iter().find(|loaded| ***loaded.name() == *plugin);
+        let loaded = loaded.ok_or_else(|| format!("there is no plugin `{plugin}` in `plugins.chain`"))?;
+        chain::command(loaded, name, argument, message.unwrap_or_default()).await
     }
 
     /// The loaded plugins, in order, for people.

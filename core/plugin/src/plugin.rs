@@ -84,7 +84,9 @@ impl Plugin {
             Ok(cell) => cell,
             Err(fault) => return (Err(fault), Cost::default()),
         };
-        let call = Call::new(started, wall, self.template.shared.limits.cpu);
+        let limits = &self.template.shared.limits;
+        let cpu = if hook == Hook::Command { limits.cpu_init.max(limits.cpu) } else { limits.cpu };
+        let call = Call::new(started, wall, cpu);
         let answer = cell.ask(&self.template, hook, case, call).await;
         let cost = Cost { bytes_read: cell.counters().bytes_read, dns_asked: cell.counters().dns_asked };
         if answer.as_ref().err().is_none_or(Fault::spares_instance) {

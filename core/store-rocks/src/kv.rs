@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use waypost_types::port::{KeyValue, KvError};
+use rocksdb::WriteBatch;
+use waypost_types::port::{KeyValue, KvError, Pair, pair_octets, pair_of};
 
 use crate::open::unix_millis;
+use crate::pairs::Pairs;
 use crate::{Shared, key};
 
 /// Octets of one key with its namespace.
@@ -24,8 +26,14 @@ const LOOK_EVERY: u64 = 256;
 #[derive(Clone)]
 pub struct RocksKv {
     shared: Arc<Shared>,
-    locks: Arc<[Mutex<()>; 16]>,
-    writes: Arc<AtomicU64>,
+}
+
+/// What all handles of one store share.
+#[derive(Default)]
+pub(crate) struct State {
+    locks: [Mutex<()>; 16],
+    writes: AtomicU64,
+    pairs: Pairs,
 }
 
 /// Whether a stored value's time has come. A value that is too short to have a time has been damaged: it goes.
@@ -45,13 +53,14 @@ fn failed(error: rocksdb::Error) -> KvError {
 
 impl RocksKv {
     pub(crate) fn new(shared: Arc<Shared>) -> RocksKv {
-        RocksKv { shared, locks: Arc::default(), writes: Arc::default() }
+        RocksKv { shared }
     }
 
     fn lock(&self, key: &[u8]) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        let lock = &self.locks[hasher.finish() as usize % self.locks.len()];
+        let locks = &self.shared.kv.locks;
+        let lock = &locks[hasher.finish() as usize % locks.len()];
         lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -63,18 +72,38 @@ impl RocksKv {
     }
 
     fn store(&self, key: &[u8], value: &[u8], expiry: u64) -> Result<(), KvError> {
+        self.check_room(key.len(), value.len())?;
+        let stored = [&expiry.to_le_bytes(), value].concat();
+        self.shared.db.put_cf(key::family(&self.shared.db, key::KV), key, stored).map_err(failed)?;
+        if let Some((prefix, number)) = key.split_last_chunk::<8>() {
+            self.shared.kv.pairs.forget(prefix, u64::from_be_bytes(*number));
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, key: usize, value: usize) -> Result<(), KvError> {
         if let Err(error) = self.shared.writable() {
             return Err(KvError::Failed(error.to_string()));
         }
-        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || self.is_full() {
-            return Err(KvError::Quota);
-        }
-        let stored = [&expiry.to_le_bytes(), value].concat();
-        self.shared.db.put_cf(key::family(&self.shared.db, key::KV), key, stored).map_err(failed)
+        let fits = key <= KEY_BYTES_MAX && value <= VALUE_BYTES_MAX && !self.is_full();
+        if fits { Ok(()) } else { Err(KvError::Quota) }
+    }
+
+    /// Pairs as they stand on disk, in the order of their numbers; `numbers` is sorted.
+    fn load_pairs(&self, prefix: &[u8], numbers: &[u64]) -> Result<Vec<Pair>, KvError> {
+        let keys: Vec<Vec<u8>> = numbers.iter().map(|number| waypost_types::port::numbered(prefix, *number)).collect();
+        let family = key::family(&self.shared.db, key::KV);
+        let now = unix_millis();
+        let found = self.shared.db.batched_multi_get_cf(family, &keys, true);
+        let pair = |stored: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>| {
+            let live = stored.map_err(failed)?.filter(|stored| !is_expired(stored, now));
+            Ok(live.and_then(|stored| parse(&stored).map(|(_, value)| pair_of(value))).unwrap_or_default())
+        };
+        found.into_iter().map(pair).collect()
     }
 
     fn is_full(&self) -> bool {
-        if !self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
+        if !self.shared.kv.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
             return false;
         }
         let family = key::family(&self.shared.db, key::KV);
@@ -117,5 +146,49 @@ impl KeyValue for RocksKv {
         }
         self.store(key, new, expiry(ttl))?;
         Ok(true)
+    }
+
+    fn pairs(&self, prefix: &[u8], numbers: &[u64]) -> Result<Vec<Pair>, KvError> {
+        let seen = self.shared.kv.pairs.begin(unix_millis());
+        let mut pairs = vec![(0, 0); numbers.len()];
+        let mut missing = Vec::new();
+        for (at, number) in numbers.iter().enumerate() {
+            match self.shared.kv.pairs.get(prefix, *number) {
+                Some(pair) => pairs[at] = pair,
+                None => missing.push((*number, at)),
+            }
+        }
+        missing.sort_unstable();
+        let wanted: Vec<u64> = missing.iter().map(|(number, _)| *number).collect();
+        for ((number, at), pair) in missing.into_iter().zip(self.load_pairs(prefix, &wanted)?) {
+            pairs[at] = pair;
+            self.shared.kv.pairs.put(prefix, number, pair, seen);
+        }
+        Ok(pairs)
+    }
+
+    /// One batch for all: training reads and writes a thousand counters a message.
+    fn add_pairs(&self, prefix: &[u8], numbers: &[u64], by: (i32, i32), ttl: Option<Duration>) -> Result<(), KvError> {
+        self.check_room(prefix.len() + 8, 8)?;
+        let mut numbers = numbers.to_vec();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let writing = self.shared.kv.pairs.write();
+        let old = self.load_pairs(prefix, &numbers)?;
+        let family = key::family(&self.shared.db, key::KV);
+        let expiry = expiry(ttl);
+        let mut batch = WriteBatch::default();
+        for (number, old) in numbers.iter().zip(old) {
+            let key = waypost_types::port::numbered(prefix, *number);
+            let new = (old.0.saturating_add_signed(by.0), old.1.saturating_add_signed(by.1));
+            match new {
+                (0, 0) => batch.delete_cf(family, key),
+                new => batch.put_cf(family, key, [expiry.to_le_bytes(), pair_octets(new)].concat()),
+            }
+        }
+        self.shared.db.write(batch).map_err(failed)?;
+        numbers.iter().for_each(|number| self.shared.kv.pairs.forget(prefix, *number));
+        drop(writing);
+        Ok(())
     }
 }

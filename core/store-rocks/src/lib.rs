@@ -23,6 +23,7 @@ mod kv;
 mod lease;
 mod metrics;
 mod open;
+mod pairs;
 mod scan;
 mod space;
 mod write;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     /// Held while the due index is scanned: one scan at a time.
     scanning: Mutex<()>,
     failed: OnceLock<String>,
+    kv: kv::State,
 }
 
 impl RocksStore {
@@ -78,6 +80,7 @@ impl RocksStore {
             space: space::Gauge::new(&options),
             table: Mutex::new(Table::new(scan::first_due(&db))),
             scanning: Mutex::default(),
+            kv: kv::State::default(),
             failed: OnceLock::new(),
             metrics: Metrics::default(),
             tally,

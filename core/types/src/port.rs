@@ -98,6 +98,58 @@ pub trait KeyValue: Send + Sync + 'static {
     fn add(&self, key: &[u8], delta: i64, ttl: Option<Duration>) -> Result<i64, KvError>;
     /// Sets a value if the old one is `old` (empty: absent); says whether it did.
     fn swap(&self, key: &[u8], old: &[u8], new: &[u8], ttl: Option<Duration>) -> Result<bool, KvError>;
+
+    /// Pairs of counters under numbers: the key is `prefix` and the number, eight octets, big end first. Absent ones are (0, 0).
+    /// May be behind by what was written at the same moment, and by an hour about what has expired.
+    fn pairs(&self, prefix: &[u8], numbers: &[u64]) -> Result<Vec<Pair>, KvError> {
+        numbers
+            .iter()
+            .map(|number| Ok(self.get(&numbered(prefix, *number))?.map_or((0, 0), |value| pair_of(&value))))
+            .collect()
+    }
+    /// Adds to pairs of counters, each of which has `ttl` from now on. Sums stay within 0 and the largest number.
+    fn add_pairs(
+        &self,
+        prefix: &[u8],
+        numbers: &[u64],
+        (a, b): (i32, i32),
+        ttl: Option<Duration>,
+    ) -> Result<(), KvError> {
+        numbers.iter().try_for_each(|number| {
+            let key = numbered(prefix, *number);
+            for _ in 0..SWAPS_MAX {
+                let old = self.get(&key)?.unwrap_or_default();
+                let (first, second) = pair_of(&old);
+                let new = pair_octets((first.saturating_add_signed(a), second.saturating_add_signed(b)));
+                if self.swap(&key, &old, &new, ttl)? {
+                    return Ok(());
+                }
+            }
+            Err(KvError::Failed("a counter of the key-value store is contended".into()))
+        })
+    }
+}
+
+/// Two counters.
+pub type Pair = (u32, u32);
+
+/// Attempts at a counter that others write to at the same time.
+const SWAPS_MAX: u32 = 16;
+
+/// The key of a number.
+pub fn numbered(prefix: &[u8], number: u64) -> Vec<u8> {
+    [prefix, &number.to_be_bytes()].concat()
+}
+
+/// The counters in a stored value; what is too short for them counts as 0.
+pub fn pair_of(value: &[u8]) -> Pair {
+    let word = |at: usize| value.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    (word(0), word(4))
+}
+
+/// Counters as they are stored.
+pub fn pair_octets((first, second): Pair) -> [u8; 8] {
+    (u64::from(first) | u64::from(second) << 32).to_le_bytes()
 }
 
 /// A ring of private keys that never leave it.

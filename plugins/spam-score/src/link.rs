@@ -21,6 +21,8 @@ pub struct Links {
     pub tracked: usize,
     /// Links and addresses to be removed.
     pub remove: usize,
+    /// The hosts of links, each once; the first ones only.
+    pub hosts: Vec<Vec<u8>>,
 }
 
 /// One link.
@@ -47,6 +49,8 @@ impl Link {
 /// Links that are looked at; the first thousand say it all.
 const LINKS_MAX: usize = 1000;
 const URL_MAX: usize = 2048;
+/// Hosts that are remembered.
+const HOSTS_MAX: usize = 20;
 
 /// Top-level domains of which little else than abuse is seen in mail.
 pub fn is_odd_tld(host: &[u8]) -> bool {
@@ -147,6 +151,9 @@ impl Links {
             Some(at) if !host_port.starts_with(b"[") => (&host_port[..at], &host_port[at + 1..]),
             _ => (host_port, &b""[..]),
         };
+        if self.hosts.len() < HOSTS_MAX && !self.hosts.iter().any(|there| there == host) {
+            self.hosts.push(host.to_vec());
+        }
         self.judge_host(host, user_end.is_some() || !matches!(port, b"" | b"80" | b"443" | b"8080"));
         if link.is_image {
             return;

@@ -3,11 +3,12 @@
 use waypost_sdk::Host;
 use waypost_sdk::types::AuthFinding;
 
+use crate::body_rules::Body;
 use crate::letter::Headers;
 use crate::rules::{Hits, Rule};
 
 /// Hits every rule about where the message comes from.
-pub fn apply(host: &Host, headers: &Headers, hits: &mut Hits) {
+pub fn apply(host: &Host, headers: &Headers, _body: &Body, hits: &mut Hits) {
     findings(&host.auth_results().entries(), hits);
     let session = host.session();
     let helo = session.helo();

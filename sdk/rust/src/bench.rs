@@ -131,6 +131,11 @@ impl<P: Plugin> Bench<P> {
         self.hook(false, |plugin, host| plugin.mail(host, sender))
     }
 
+    /// An operator's command.
+    pub fn command(&mut self, name: &str, argument: &str) -> Result<String, String> {
+        self.plugin.command(&self.host, name, argument)
+    }
+
     /// Runs the rcpt stage; an accepted recipient stays in the envelope.
     pub fn rcpt(&mut self, address: &str) -> Outcome {
         let domain = crate::addresses::split(address).1.to_string();

@@ -104,4 +104,10 @@ stage!(
     "sdk-delivery",
     []
 );
+stage!(
+    command,
+    "package waypost:sdk-command; world sdk-command { export waypost:plugin/on-command@0.1.0; }",
+    "sdk-command",
+    []
+);
 stage!(timer, "package waypost:sdk-timer; world sdk-timer { export waypost:plugin/on-timer@0.1.0; }", "sdk-timer", []);

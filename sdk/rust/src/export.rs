@@ -11,7 +11,7 @@
 /// waypost_sdk::export!(Greeter: helo, rcpt);
 /// ```
 ///
-/// Stages: `connect helo auth mail rcpt rcpt_batch data headers message queue route delivery timer`. Everything is under
+/// Stages: `connect helo auth mail rcpt rcpt_batch data headers message queue route delivery timer command`. Everything is under
 /// `#[cfg(target_arch = "wasm32")]`, so natively the crate is an ordinary library with ordinary unit tests.
 #[macro_export]
 macro_rules! export {
@@ -149,6 +149,17 @@ macro_rules! __export_stage {
             }
         }
         $crate::__export_sdk_delivery_impl!($component with_types_in $crate::bindings::delivery);
+    };
+    ($plugin:ty, $component:ident, $with:ident, command) => {
+        impl $crate::bindings::command::exports::waypost::plugin::on_command::Guest for $component {
+            fn command(
+                name: ::std::string::String,
+                argument: ::std::string::String,
+            ) -> ::std::result::Result<::std::string::String, ::std::string::String> {
+                $with(|plugin, host| $crate::Plugin::command(plugin, host, &name, &argument))
+            }
+        }
+        $crate::__export_sdk_command_impl!($component with_types_in $crate::bindings::command);
     };
     ($plugin:ty, $component:ident, $with:ident, timer) => {
         impl $crate::bindings::timer::exports::waypost::plugin::on_timer::Guest for $component {

@@ -232,6 +232,8 @@ section! {
         fn incr(key: &[u8], delta: i64, ttl_s: Option<u32>) -> i64;
         /// Adds to pairs of counters.
         fn incr_many_u64(prefix: &str, keys: &[u64], a: i32, b: i32);
+        /// The same; each counter that was added to expires so many seconds after the last addition.
+        fn add_many_u64(prefix: &str, keys: &[u64], a: i32, b: i32, ttl_s: Option<u32>);
         /// Sets a value if the old one is as expected; says whether it did.
         fn cas(key: &[u8], old: Option<&[u8]>, new: &[u8], ttl_s: Option<u32>) -> bool;
     }
@@ -278,6 +280,8 @@ section! {
         fn now_ms() -> u64;
         /// CPU time left in this call, microseconds.
         fn budget_us() -> u32;
+        /// Whether an interface (`kv`, `dns`) may be used: for plugins that can do without.
+        fn granted(name: &str) -> bool;
     }
 }
 

@@ -72,6 +72,12 @@ pub trait Plugin: Sized {
     /// What became of messages, in batches, after the fact.
     fn delivery(&mut self, host: &Host, events: &[DeliveryEvent]) {}
 
+    /// An operator's command, never asked by mail; a message that it is about is there as at stage message. The answer is shown
+    /// to the operator.
+    fn command(&mut self, host: &Host, name: &str, argument: &str) -> Result<String, String> {
+        Err(format!("there is no command `{name}`"))
+    }
+
     /// Now and then.
     fn timer(&mut self, host: &Host) {}
 }

@@ -255,31 +255,40 @@ fn window(data: &[u8], offset: u64, len: u32) -> Vec<u8> {
     data[from..from.saturating_add(len as usize).min(data.len())].to_vec()
 }
 
-/// The leaves of the MIME tree, nested messages as one leaf, with their contents.
+/// The leaves of the MIME tree, with their contents. A nested message is one, and its own follow it.
 fn parse(octets: &[u8]) -> Vec<(Part, Vec<u8>)> {
-    let Some(message) = MessageParser::default().parse(octets) else { return Vec::new() };
     let mut out = Vec::new();
-    for (index, part) in message.parts.iter().enumerate() {
-        let content = match &part.body {
+    if let Some(message) = MessageParser::default().parse(octets) {
+        collect(&message, "", &mut out);
+    }
+    out
+}
+
+fn collect(message: &mail_parser::Message<'_>, prefix: &str, out: &mut Vec<(Part, Vec<u8>)>) {
+    for (index, raw) in message.parts.iter().enumerate() {
+        let path = format!("{prefix}{}", index + 1);
+        let content = match &raw.body {
             PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
             PartType::Binary(data) | PartType::InlineBinary(data) => data.to_vec(),
             PartType::Message(nested) => nested.raw_message.to_vec(),
             PartType::Multipart(_) => continue,
         };
-        let mime_type = part.content_type().map_or_else(
+        let mime_type = raw.content_type().map_or_else(
             || "text/plain".into(),
             |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("plain")).to_ascii_lowercase(),
         );
         let part = Part {
-            path: (index + 1).to_string(),
+            path: path.clone(),
             mime_type,
-            filename: part.attachment_name().map(str::to_string),
+            filename: raw.attachment_name().map(str::to_string),
             size: content.len() as u64,
-            disposition: part.content_disposition().map(|kind| kind.ctype().to_ascii_lowercase()),
+            disposition: raw.content_disposition().map(|kind| kind.ctype().to_ascii_lowercase()),
         };
         out.push((part, content));
+        if let PartType::Message(nested) = &raw.body {
+            collect(nested, &format!("{path}."), out);
+        }
     }
-    out
 }
 
 /// What mail authentication found.
@@ -453,6 +462,9 @@ impl Kv {
             *pair = (pair.0.saturating_add_signed(a), pair.1.saturating_add_signed(b));
         }
     }
+    pub fn add_many_u64(&mut self, prefix: &str, keys: &[u64], a: i32, b: i32, _ttl_s: Option<u32>) {
+        self.incr_many_u64(prefix, keys, a, b);
+    }
     pub fn cas(&mut self, key: &[u8], old: Option<&[u8]>, new: &[u8], _ttl_s: Option<u32>) -> bool {
         let same = self.values.get(key).map(Vec::as_slice) == old;
         if same {
@@ -525,12 +537,14 @@ pub struct Env {
     pub now_ms: u64,
     pub logs: Vec<(Level, String)>,
     pub metrics: BTreeMap<String, f64>,
+    /// Interfaces that were not granted.
+    pub denied: Vec<String>,
 }
 
 impl Default for Env {
     fn default() -> Env {
         // 2026-01-01T00:00:00Z: tests have no clock.
-        Env { config: String::new(), now_ms: 1_767_225_600_000, logs: Vec::new(), metrics: BTreeMap::new() }
+        Env { config: String::new(), now_ms: 1_767_225_600_000, logs: Vec::new(), metrics: BTreeMap::new(), denied: Vec::new() }
     }
 }
 
@@ -553,5 +567,8 @@ impl Env {
     }
     pub fn budget_us(&self) -> u32 {
         10_000
+    }
+    pub fn granted(&self, name: &str) -> bool {
+        !self.denied.iter().any(|denied| denied == name)
     }
 }

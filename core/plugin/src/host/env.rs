@@ -10,6 +10,7 @@ use super::{action, function};
 use crate::case::Ctx;
 use crate::engine::TICK;
 use crate::fault::Fault;
+use crate::grant;
 use crate::wit::{Level, clip};
 
 /// Longest log line, octets.
@@ -28,7 +29,8 @@ pub(crate) fn link(linker: &mut LinkerInstance<'_, Ctx>) -> Result<()> {
         let whole = ctx.shared.limits.cpu_transaction.saturating_sub(TICK * ctx.case.seat.cpu_ticks);
         let left = if ctx.case.question.is_some() { left.min(whole) } else { left };
         Ok(micros(left))
-    })
+    })?;
+    function(linker, "granted", |ctx, (name,): (String,)| Ok(grant::is_granted(&name, &ctx.shared.grants)))
 }
 
 fn micros(span: Duration) -> u32 {

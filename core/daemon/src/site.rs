@@ -93,7 +93,7 @@ impl Site {
         });
         let server = Server::start(server_options(&config), listeners.collect(), services)?;
         let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
-        let admin = start_admin(&config, sockets.admin, desk, &observe, &writer)?;
+        let admin = start_admin(&config, sockets.admin, desk, &observe, &writer, &plugins)?;
         let config = ArcSwap::from_pointee(config);
         let site = Site {
             config,
@@ -330,12 +330,14 @@ fn start_admin(
     desk: Desk,
     observe: &Arc<Observe>,
     writer: &Arc<Writer>,
+    plugins: &Plugins,
 ) -> Result<Vec<tokio::task::JoinHandle<()>>> {
     let token = std::fs::read_to_string(config.data.join("admin-token")).context("the admin token")?;
     let admin = Arc::new(Admin {
         desk,
         observe: observe.clone(),
         writer: writer.clone(),
+        plugins: plugins.clone(),
         token: token.trim().to_string(),
         hostname: config.hostname.to_string(),
     });

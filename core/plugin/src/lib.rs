@@ -125,7 +125,7 @@ impl Host {
         message: Option<Message>,
     ) -> Result<String, String> {
         let set = self.view.set.load_full();
-        let loaded = set.plugins.iter().find(|loaded| ***loaded.name() == *plugin);
+        let loaded = set.plugins.iter().find(|loaded| **loaded.name() == *plugin);
         let loaded = loaded.ok_or_else(|| format!("there is no plugin `{plugin}` in `plugins.chain`"))?;
         chain::command(loaded, name, argument, message.unwrap_or_default()).await
     }

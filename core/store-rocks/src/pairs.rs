@@ -98,9 +98,9 @@ impl Place {
 
 /// Never 0, which is an empty place.
 fn owner(prefix: &[u8], number: u64) -> u64 {
-    let prefix = prefix.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let prefix = prefix
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let mixed = (prefix ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29) | 1 << 63
 }

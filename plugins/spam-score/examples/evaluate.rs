@@ -53,11 +53,8 @@ fn main() {
     let [ham, spam] = [0, 1].map(|at| {
         arguments.words.get(at).filter(|word| !word.starts_with('-')).expect("usage: evaluate HAM SPAM [OPTIONS]")
     });
-    let settings = arguments.all("--set").next().unwrap_or(if arguments.has("--no-bayes") {
-        r#"{"bayes": false}"#
-    } else {
-        "{}"
-    });
+    let settings =
+        arguments.all("--set").next().unwrap_or(if arguments.has("--no-bayes") { r#"{"bayes": false}"# } else { "{}" });
     let mut known = read(Path::new(ham), "ham", false);
     known.extend(read(Path::new(spam), "spam", true));
     let apart: Vec<Mail> = arguments.all("--apart").flat_map(read_apart).collect();
@@ -69,7 +66,10 @@ fn main() {
         judge(&mut taught(known.iter(), settings), apart.iter(), &mut took)
     };
     report(&seen);
-    println!("{:.0} µs a message, native, host calls on the bench included", took.as_secs_f64() * 1e6 / seen.len() as f64);
+    println!(
+        "{:.0} µs a message, native, host calls on the bench included",
+        took.as_secs_f64() * 1e6 / seen.len() as f64
+    );
     if arguments.has("--rules") {
         report_rules(&seen);
     }
@@ -185,7 +185,8 @@ fn report_rules(seen: &[Seen<'_>]) {
 fn report_misses(seen: &[Seen<'_>]) {
     let missed = |one: &&Seen<'_>| if one.mail.is_spam { one.score < 5.0 } else { one.score >= 3.0 };
     let mut missed: Vec<&Seen<'_>> = seen.iter().filter(missed).collect();
-    missed.sort_by(|a, b| (a.mail.is_spam, a.score).partial_cmp(&(b.mail.is_spam, b.score)).expect("scores are numbers"));
+    missed
+        .sort_by(|a, b| (a.mail.is_spam, a.score).partial_cmp(&(b.mail.is_spam, b.score)).expect("scores are numbers"));
     for one in missed {
         let facts: Vec<String> = one.facts.iter().map(|(fact, weight)| format!("{fact}={weight:.1}")).collect();
         println!("{:5.1} {} {}", one.score, one.mail.path.display(), facts.join(" "));

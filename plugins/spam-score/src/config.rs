@@ -96,7 +96,8 @@ impl Config {
                 return Err(format!("{setting}: `{address}` is no address: write it as in `spam@example.com`"));
             }
         }
-        match self.learn_spam.iter().find(|address| self.learn_ham.iter().any(|ham| ham.eq_ignore_ascii_case(address))) {
+        match self.learn_spam.iter().find(|address| self.learn_ham.iter().any(|ham| ham.eq_ignore_ascii_case(address)))
+        {
             Some(both) => Err(format!("learn-ham: {both} stands in `learn-spam` too: it can teach one of them")),
             None => Ok(()),
         }

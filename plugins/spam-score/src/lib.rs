@@ -251,8 +251,10 @@ impl SpamScore {
         let headers = Headers::parse(&block(host));
         let hits = self.hits(host, &headers);
         let total = self.own_score(&hits);
-        let rules: Vec<String> =
-            self.counted(&hits).map(|(rule, weight)| format!("{{\"rule\":\"{}\",\"weight\":{weight:.2}}}", rule.name())).collect();
+        let rules: Vec<String> = self
+            .counted(&hits)
+            .map(|(rule, weight)| format!("{{\"rule\":\"{}\",\"weight\":{weight:.2}}}", rule.name()))
+            .collect();
         let required = self.config.required;
         format!(
             "{{\"score\":{total:.2},\"required\":{required:.2},\"spam\":{},\"rules\":[{}]}}",

@@ -544,7 +544,13 @@ pub struct Env {
 impl Default for Env {
     fn default() -> Env {
         // 2026-01-01T00:00:00Z: tests have no clock.
-        Env { config: String::new(), now_ms: 1_767_225_600_000, logs: Vec::new(), metrics: BTreeMap::new(), denied: Vec::new() }
+        Env {
+            config: String::new(),
+            now_ms: 1_767_225_600_000,
+            logs: Vec::new(),
+            metrics: BTreeMap::new(),
+            denied: Vec::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! GET  /healthz             200, or 503 when the store has failed   open
 //! GET  /metrics             Prometheus text                         open
 //! everything of [`work`]                                            token
+//! POST /plugin/NAME/COMMAND?ARGUMENT, a message as the body         token
 //! ```
 //!
 //! It binds to loopback unless told otherwise. What shows or changes mail wants `Authorization: Bearer TOKEN`; the token stands in the data folder,
@@ -19,7 +20,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -27,6 +28,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use waypost_plugin::Host as Plugins;
+use waypost_types::Message;
 
 use crate::observe::Observe;
 use crate::observe::writer::Writer;
@@ -37,6 +40,10 @@ pub(crate) use work::{Desk, Refusal};
 
 /// Connections at once: it is an interface for a few people and a scraper.
 const CONNECTIONS_MAX: usize = 64;
+/// Octets of a message that comes with a command.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// It must have come by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client must have sent its request by then.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,6 +53,8 @@ pub(crate) struct Admin {
     pub(crate) desk: Desk,
     /// The counters.
     pub(crate) observe: Arc<Observe>,
+    /// The plugins, for commands to them.
+    pub(crate) plugins: Plugins,
     /// The log, for its own counter.
     pub(crate) writer: Arc<Writer>,
     /// What a client must show for `/queue`.
@@ -99,9 +108,30 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
                 Err(refusal) => refuse(&refusal),
             }
         }
+        (_, path) if path.starts_with("/plugin/") && !is_allowed(&admin, &request) => unauthorised(),
+        (&Method::POST, path) if path.starts_with("/plugin/") => command(&admin, path, request).await,
+        (_, path) if path.starts_with("/plugin/") => not_allowed("POST"),
         _ => problem(StatusCode::NOT_FOUND, "no such page; / names what there is"),
     };
     Ok(answer)
+}
+
+/// Puts a command to a plugin, with the message that the request carries.
+async fn command(admin: &Admin, path: &str, request: Request<Incoming>) -> Answer {
+    let mut parts = path.split('/').skip(2);
+    let (Some(plugin), Some(name), None) = (parts.next(), parts.next(), parts.next()) else {
+        return problem(StatusCode::NOT_FOUND, "POST /plugin/NAME/COMMAND?ARGUMENT");
+    };
+    let argument = request.uri().query().unwrap_or("").to_string();
+    let body = Limited::new(request.into_body(), MESSAGE_BYTES_MAX).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+        return problem(StatusCode::BAD_REQUEST, "the message did not come whole, or is larger than 64 MiB");
+    };
+    let message = Message::new(body.to_bytes());
+    match admin.plugins.command(plugin, name, &argument, Some(message)).await {
+        Ok(said) => json_answer(StatusCode::OK, &json!({ "said": said })),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error),
+    }
 }
 
 fn health(admin: &Admin) -> Answer {

@@ -6,6 +6,7 @@ mod help;
 mod queue;
 mod run;
 mod send;
+mod spam;
 mod user;
 
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ enum Command {
     Queue(queue::Arguments),
     /// Send a message through the local server: from standard input, or a test message
     Send(send::Arguments),
+    /// Teach the spam classifier, and ask what it makes of messages
+    Spam(spam::Arguments),
     /// Add, list or remove users
     User(user::Arguments),
     /// Explain a command, or the settings: `waypost help settings [WORD]`
@@ -133,6 +136,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(arguments) => explain::main(&arguments),
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
+        Command::Spam(arguments) => spam::main(&arguments),
         Command::User(arguments) => user::main(&arguments),
         Command::Help(arguments) => help::main(&arguments),
         Command::Version => {

@@ -12,26 +12,28 @@ const ANSWER_BYTES_MAX: u64 = 512 << 20;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// HTTP's status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// The JSON body.
-    pub(super) body: Value,
+    pub(crate) body: Value,
 }
 
-/// Asks. `None` if nobody listens there.
-pub(super) fn ask(server: SocketAddr, token: &str, method: &str, path: &str) -> Result<Option<Answer>> {
+/// Asks, sending `body`. `None` if nobody listens there.
+pub(crate) fn ask(server: SocketAddr, token: &str, method: &str, path: &str, body: &[u8]) -> Result<Option<Answer>> {
     let Ok(mut stream) = TcpStream::connect_timeout(&server, Duration::from_secs(2)) else { return Ok(None) };
     stream
         .set_read_timeout(Some(TIMEOUT))
         .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))
         .context("a timeout")?;
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
     );
     let mut answer = Vec::new();
     stream
         .write_all(request.as_bytes())
+        .and_then(|()| stream.write_all(body))
         .and_then(|()| stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer))
         .with_context(|| format!("the server at {server} does not answer"))?;
     parse(&answer).with_context(|| format!("what answers at {server} is not Waypost's admin interface")).map(Some)

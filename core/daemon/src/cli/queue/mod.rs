@@ -3,7 +3,7 @@
 //! While the server runs, it is asked over its admin interface with the token from the data folder; otherwise the queue is opened here.
 //! Both give the same JSON, so both look the same.
 
-mod http;
+pub(super) mod http;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -373,7 +373,7 @@ impl Queue {
         let config = common.load_without_plugins()?;
         let token = std::fs::read_to_string(config.data.join("admin-token")).unwrap_or_default().trim().to_string();
         for server in config.admin.iter().filter(|_| !token.is_empty()) {
-            match http::ask(reachable(*server), &token, "GET", "/queue/probe") {
+            match http::ask(reachable(*server), &token, "GET", "/queue/probe", &[]) {
                 // Past the token, the path is no message id: that is our server, asked without reading its queue.
                 Ok(Some(answer)) if answer.status == 400 => return Ok(Queue::Running(reachable(*server), token)),
                 // Nobody, somebody else, or a server with other data: the queue's lock knows whether ours runs.
@@ -418,7 +418,7 @@ impl Queue {
     fn ask(&self, method: &str, path: &str, query: &str) -> Result<Value> {
         match self {
             Queue::Running(server, token) => {
-                let answer = http::ask(*server, token, method, &format!("{path}?{query}"))?;
+                let answer = http::ask(*server, token, method, &format!("{path}?{query}"), &[])?;
                 let Some(http::Answer { status, body }) = answer else { bail!("the server at {server} has gone") };
                 match body["error"].as_str() {
                     Some(error) if status >= 400 => bail!("{error}"),

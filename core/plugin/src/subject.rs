@@ -142,7 +142,7 @@ fn collect(whole: &Bytes, message: mail_parser::Message<'_>, prefix: String, dep
             PartType::Text(text) | PartType::Html(text) => shared(whole, into_bytes(text)),
             PartType::Binary(data) | PartType::InlineBinary(data) => shared(whole, data),
             PartType::Message(nested) => {
-                let raw = shared(whole, nested.raw_message.clone());
+                let raw = shared(whole, own_octets(&nested));
                 let path = described.path.clone();
                 out.push(Part { info: WitPart { size: raw.len() as u64, ..described }, content: raw, is_text: false });
                 if depth < DEPTH_MAX {
@@ -153,6 +153,15 @@ fn collect(whole: &Bytes, message: mail_parser::Message<'_>, prefix: String, dep
             PartType::Multipart(_) => continue,
         };
         out.push(Part { info: WitPart { size: content.len() as u64, ..described }, content, is_text });
+    }
+}
+
+/// A nested message by itself: the parser gives it with everything that stands before it.
+fn own_octets<'m>(nested: &mail_parser::Message<'m>) -> std::borrow::Cow<'m, [u8]> {
+    let (from, to) = nested.parts.first().map_or((0, 0), |root| (root.offset_header as usize, root.offset_end as usize));
+    match &nested.raw_message {
+        std::borrow::Cow::Borrowed(raw) => raw.get(from..to).unwrap_or_default().into(),
+        std::borrow::Cow::Owned(raw) => raw.get(from..to).unwrap_or_default().to_vec().into(),
     }
 }
 
@@ -261,6 +270,7 @@ mod tests {
         let paths: Vec<_> = subject.parts().iter().map(|p| p.info.path.as_str()).collect();
         assert_eq!(paths, ["1", "1.1"]);
         assert_eq!(subject.part("1.1").unwrap().content.trim_ascii(), b"text inside");
+        assert_eq!(subject.part("1").unwrap().content.trim_ascii(), b"Subject: inner\r\n\r\ntext inside");
     }
 
     #[test]

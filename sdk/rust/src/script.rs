@@ -270,7 +270,10 @@ fn collect(message: &mail_parser::Message<'_>, prefix: &str, out: &mut Vec<(Part
         let content = match &raw.body {
             PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
             PartType::Binary(data) | PartType::InlineBinary(data) => data.to_vec(),
-            PartType::Message(nested) => nested.raw_message.to_vec(),
+            PartType::Message(nested) => {
+                let (from, to) = nested.parts.first().map_or((0, 0), |root| (root.offset_header, root.offset_end));
+                nested.raw_message.get(from as usize..to as usize).unwrap_or_default().to_vec()
+            }
             PartType::Multipart(_) => continue,
         };
         let mime_type = raw.content_type().map_or_else(

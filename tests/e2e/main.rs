@@ -10,5 +10,6 @@ mod memory;
 mod operation;
 mod queue;
 mod rubbish;
+mod spam;
 mod submission;
 mod wire;

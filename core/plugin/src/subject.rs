@@ -158,7 +158,8 @@ fn collect(whole: &Bytes, message: mail_parser::Message<'_>, prefix: String, dep
 
 /// A nested message by itself: the parser gives it with everything that stands before it.
 fn own_octets<'m>(nested: &mail_parser::Message<'m>) -> std::borrow::Cow<'m, [u8]> {
-    let (from, to) = nested.parts.first().map_or((0, 0), |root| (root.offset_header as usize, root.offset_end as usize));
+    let (from, to) =
+        nested.parts.first().map_or((0, 0), |root| (root.offset_header as usize, root.offset_end as usize));
     match &nested.raw_message {
         std::borrow::Cow::Borrowed(raw) => raw.get(from..to).unwrap_or_default().into(),
         std::borrow::Cow::Owned(raw) => raw.get(from..to).unwrap_or_default().to_vec().into(),

@@ -332,3 +332,36 @@ fn one_message_after_the_other_never_waits_for_company() {
         assert!(settled.is_none(), "everybody has it");
     }
 }
+
+#[test]
+fn pairs_of_counters_add_up_whoever_adds_and_expire() {
+    let folder = TempDir::new().unwrap();
+    let store = open(Options::new(folder.path()));
+    let numbers: Vec<u64> = (0..500).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            // Handles of one store share what they remember.
+            let (kv, numbers) = (store.kv(), &numbers);
+            scope.spawn(move || {
+                for _ in 0..25 {
+                    kv.add_pairs(b"t", numbers, (1, 2), Some(LEASE)).unwrap();
+                    kv.pairs(b"t", numbers).unwrap();
+                }
+            });
+        }
+    });
+    let kv = store.kv();
+    assert_eq!(kv.pairs(b"t", &numbers).unwrap(), vec![(100, 200); 500]);
+    assert_eq!(kv.pairs(b"t", &[3, 9999, 3]).unwrap(), [(100, 200), (0, 0), (100, 200)]);
+    kv.add_pairs(b"t", &[3, 3], (-200, -1), Some(LEASE)).unwrap();
+    assert_eq!(kv.pairs(b"t", &[3, 4]).unwrap(), [(0, 199), (100, 200)], "each once, and never below 0");
+    kv.add_pairs(b"t", &[5], (-100, -200), None).unwrap();
+    assert_eq!(kv.get(&waypost_types::port::numbered(b"t", 5)), Ok(None), "nothing left is no row");
+    kv.set(&waypost_types::port::numbered(b"t", 6), &[1, 0, 0, 0, 2, 0, 0, 0], None).unwrap();
+    assert_eq!(kv.pairs(b"t", &[6]).unwrap(), [(1, 2)], "whoever writes it");
+    kv.add_pairs(b"gone", &[1], (1, 1), Some(Duration::ZERO)).unwrap();
+    assert_eq!(kv.pairs(b"gone", &[1]).unwrap(), [(0, 0)]);
+    drop((kv, store));
+    let kv = open(Options::new(folder.path())).kv();
+    assert_eq!(kv.pairs(b"t", &[4]).unwrap(), [(100, 200)]);
+}

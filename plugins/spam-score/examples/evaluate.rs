@@ -5,6 +5,7 @@
 //! evaluate HAM SPAM --apart NAME=KIND:FOLDER …      learns all of both, judges other folders (KIND: ham or spam)
 //!          [--rules]                                how often each rule is hit
 //!          [--misses]                               what was misjudged, and why
+//!          [--each]                                 every message, and why
 //!          [--no-bayes]                             the rules alone
 //!          [--set JSON]                             settings of spam-score
 //! ```
@@ -74,7 +75,10 @@ fn main() {
         report_rules(&seen);
     }
     if arguments.has("--misses") {
-        report_misses(&seen);
+        report_each(&seen, |one| if one.mail.is_spam { one.score < 5.0 } else { one.score >= 3.0 });
+    }
+    if arguments.has("--each") {
+        report_each(&seen, |_| true);
     }
 }
 
@@ -181,13 +185,11 @@ fn report_rules(seen: &[Seen<'_>]) {
     }
 }
 
-/// By default thresholds, and nearly.
-fn report_misses(seen: &[Seen<'_>]) {
-    let missed = |one: &&Seen<'_>| if one.mail.is_spam { one.score < 5.0 } else { one.score >= 3.0 };
-    let mut missed: Vec<&Seen<'_>> = seen.iter().filter(missed).collect();
-    missed
-        .sort_by(|a, b| (a.mail.is_spam, a.score).partial_cmp(&(b.mail.is_spam, b.score)).expect("scores are numbers"));
-    for one in missed {
+/// Ham first, by score.
+fn report_each(seen: &[Seen<'_>], wanted: impl Fn(&Seen<'_>) -> bool) {
+    let mut chosen: Vec<&Seen<'_>> = seen.iter().filter(|one| wanted(one)).collect();
+    chosen.sort_by(|a, b| a.mail.is_spam.cmp(&b.mail.is_spam).then(a.score.total_cmp(&b.score)));
+    for one in chosen {
         let facts: Vec<String> = one.facts.iter().map(|(fact, weight)| format!("{fact}={weight:.1}")).collect();
         println!("{:5.1} {} {}", one.score, one.mail.path.display(), facts.join(" "));
     }

@@ -282,7 +282,8 @@ fn related(a: &str, b: &str) -> bool {
     below(a, b) || below(b, a)
 }
 
-fn is_freemail(domain: &str) -> bool {
+/// Whether anybody can have a mailbox there.
+pub fn is_freemail(domain: &str) -> bool {
     const FREE: &[&str] = &[
         "gmail.com",
         "googlemail.com",

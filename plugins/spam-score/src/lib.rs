@@ -9,6 +9,7 @@
 
 pub mod bayes;
 pub mod body_rules;
+pub mod client;
 pub mod config;
 pub mod date;
 pub mod encoded;

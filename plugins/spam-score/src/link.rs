@@ -212,8 +212,8 @@ fn shows_another_host(shown: &[u8], host: &[u8]) -> bool {
     is_host && organisation(name) != organisation(host)
 }
 
-/// The last two labels; three where the last two are a registry's (`co.uk`).
-fn organisation(host: &[u8]) -> &[u8] {
+/// Who answers for a host: the last two labels; three where the last two are a registry's (`co.uk`).
+pub fn organisation(host: &[u8]) -> &[u8] {
     let mut dots = host.iter().enumerate().rev().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
     let (Some(last), second) = (dots.next(), dots.next()) else { return host };
     let Some(second) = second else { return host };

@@ -1,29 +1,70 @@
 //! Rules over the session and over what mail authentication found.
 
 use waypost_sdk::Host;
+use waypost_sdk::mailbox;
 use waypost_sdk::types::AuthFinding;
 
 use crate::body_rules::Body;
+use crate::client::{self, Client};
+use crate::header_rules::is_freemail;
 use crate::letter::Headers;
+use crate::link::organisation;
 use crate::rules::{Hits, Rule};
 
 /// Hits every rule about where the message comes from.
-pub fn apply(host: &Host, headers: &Headers, _body: &Body, hits: &mut Hits) {
+pub fn apply(host: &Host, headers: &Headers, body: &Body, hits: &mut Hits) {
     findings(&host.auth_results().entries(), hits);
-    let session = host.session();
-    let helo = session.helo();
-    let name = session.ptr_name();
+    let author = headers.get("from").map(mailbox::parse).and_then(|all| all.into_iter().next()).unwrap_or_default();
+    let domain = author.domain();
+    if let Some(client) = client::find(host, headers) {
+        on_client(&client, &domain, headers, hits);
+    }
+    let home = organisation(domain.as_bytes());
+    let leads_home = !home.is_empty() && body.links.hosts.iter().any(|host| organisation(host) == home);
+    let honest = body.links.misleading + body.links.masked + body.links.numeric == 0;
+    hits.add_if(Rule::LINKS_HOME, leads_home && honest && body.links.count >= 3);
+    let report =
+        headers.get("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/report"));
+    let automatic = headers.has("auto-submitted") || report;
+    hits.add_if(Rule::NULL_SENDER_ODD, host.envelope().sender().is_empty() && !automatic);
+}
+
+fn on_client(client: &Client, domain: &str, headers: &Headers, hits: &mut Hits) {
+    let (helo, name) = (client.helo.as_str(), client.name.as_deref());
     let bare = helo.trim_matches(['[', ']']);
     hits.add_if(
         Rule::HELO_ODD,
         !helo.is_empty()
             && (!helo.contains('.') && !helo.starts_with('[') || bare.parse::<std::net::Ipv4Addr>().is_ok()),
     );
-    hits.add_if(Rule::CLIENT_DYNAMIC, name.as_deref().is_some_and(is_dynamic));
-    let report =
-        headers.get("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/report"));
-    let automatic = headers.has("auto-submitted") || report;
-    hits.add_if(Rule::NULL_SENDER_ODD, host.envelope().sender().is_empty() && !automatic);
+    hits.add_if(Rule::CLIENT_DYNAMIC, name.is_some_and(is_dynamic));
+    let same = |host: &str| !domain.is_empty() && organisation(host.as_bytes()) == organisation(domain.as_bytes());
+    hits.add_if(Rule::CLIENT_OF_AUTHOR, name.is_some_and(|name| same(name) && !is_dynamic(name)));
+    hits.add_if(Rule::HELO_UNPROVEN, name.is_none() && same(helo));
+    // Lists and forwarders hand in what others have written.
+    let passed_on = FORWARDED.iter().any(|field| headers.has(field));
+    let foreign = name.is_some_and(|name| !same(name));
+    hits.add_if(Rule::FREEMAIL_FORGED, is_freemail(domain) && foreign && !passed_on);
+    let id = headers.get("message-id").unwrap_or_default();
+    hits.add_if(Rule::MID_BY_RELAY, !passed_on && headers.all("received").any(|field| gave_id(field, id)));
+}
+
+/// Marks of lists and forwarders.
+const FORWARDED: [&str; 8] = [
+    "list-id",
+    "list-post",
+    "list-unsubscribe",
+    "mailing-list",
+    "x-mailing-list",
+    "sender",
+    "resent-from",
+    "x-forwarded-for",
+];
+
+/// Whether the Message-ID holds the name under which a relay knew the message: it had none before.
+fn gave_id(received: &str, id: &str) -> bool {
+    let known_as = received.split(" id ").nth(1).and_then(|tail| tail.split([' ', ';', ')']).next());
+    known_as.is_some_and(|known_as| known_as.len() >= 6 && id.contains(known_as))
 }
 
 fn findings(entries: &[AuthFinding], hits: &mut Hits) {

@@ -55,6 +55,9 @@ rules! {
     HELO_ODD 0.8 "the client greets with no host name"
     CLIENT_UNNAMED 0.6 "the client's address has no confirmed name"
     CLIENT_DYNAMIC 1.2 "the client's name is that of a dial-up or home line"
+    HELO_UNPROVEN 1.5 "the client greets with a name of the author's, and its address has none"
+    FREEMAIL_FORGED 1.5 "the author claims a free mailbox, the client is not its provider's"
+    MID_BY_RELAY 1.5 "the Message-ID was added by a relay on the way"
     NULL_SENDER_ODD 0.5 "null sender, but no report"
 
     MIME_VERSION_MISSING 0.2 "MIME fields without MIME-Version"
@@ -113,6 +116,9 @@ rules! {
 
     REPLY_REAL -1.5 "a reply with references that quotes what it replies to"
     LIST_MAIL -0.5 "from a mailing list that says how to reach it"
+    CLIENT_OF_AUTHOR -2.0 "the client's name is in the author's domain"
+    LINKS_HOME -0.7 "several links, some to the author's own domain, and all shown as what they are"
+    NEWSLETTER -2.0 "says how to subscribe, who publishes, what else was in it"
     SIGNED_OFF -0.3 "a signature block below"
 }
 

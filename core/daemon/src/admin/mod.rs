@@ -110,7 +110,7 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
         }
         (_, path) if path.starts_with("/plugin/") && !is_allowed(&admin, &request) => unauthorised(),
         (&Method::POST, path) if path.starts_with("/plugin/") => command(&admin, path, request).await,
-        (_, path) if path.starts_with("/plugin/") => not_allowed("POST"),
+        (_, path) if path.starts_with("/plugin/") => refuse(&Refusal::Method("POST")),
         _ => problem(StatusCode::NOT_FOUND, "no such page; / names what there is"),
     };
     Ok(answer)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waypost_plugin::{Grants, Host, Isolation, PluginOptions, Source};
-use waypost_types::{Edit, Judge, Question, Stage, StageSet, Transport, Verdict};
+use waypost_types::{Edit, Judge, Message, Question, Stage, StageSet, Transport, Verdict};
 
 use crate::bench::*;
 
@@ -46,6 +46,56 @@ async fn a_listed_client_is_refused_and_a_permitted_one_is_not_even_looked_up() 
         assert!(matches!(permitted.verdict, Verdict::Pass | Verdict::Accept), "{permitted:?}");
     }
     assert!(world.dns.asked.lock().unwrap().is_empty());
+}
+
+/// Letters of two kinds that share no words.
+fn lesson(spam: bool, number: usize) -> Message {
+    let words: [&str; 8] = if spam {
+        ["cheap", "pills", "casino", "bonus", "winner", "replica", "loans", "jackpot"]
+    } else {
+        ["compiler", "patch", "kernel", "meeting", "minutes", "branch", "thesis", "garden"]
+    };
+    let name: String = format!("1{number}").bytes().map(|digit| char::from(digit - b'0' + b'k')).collect();
+    let text: Vec<&str> = (0..40).map(|at| words[(at * 3 + number + at / 5) % 8]).collect();
+    let text = text.join(" ");
+    let letter = format!(
+        "From: Ann <a@b.example>\r\nTo: to@test.example\r\nSubject: hello\r\nMessage-ID: <a@b.example>\r\n\r\nHi {name}\r\n{text}\r\n"
+    );
+    Message::new(letter.into())
+}
+
+#[tokio::test]
+async fn a_plugin_is_taught_by_commands_and_keeps_it_in_the_store() {
+    let world = World::default();
+    let config = r#"{"learned-min": 15}"#;
+    let with = |kv| shipped("spam-score", config, Grants { kv, ..Grants::default() });
+    let host = world.host(vec![with(true)]);
+    for number in 0..20 {
+        for (spam, name) in [(true, "learn-spam"), (false, "learn-ham")] {
+            assert_eq!(
+                host.command("spam-score", name, "", Some(lesson(spam, number))).await.as_deref(),
+                Ok("learned")
+            );
+        }
+    }
+    assert_eq!(host.command("spam-score", "learn-spam", "", Some(lesson(true, 3))).await.as_deref(), Ok("nothing"));
+    let stats = host.command("spam-score", "stats", "", None).await.unwrap();
+    assert!(stats.contains(r#""spam":20,"ham":20,"in_use":true"#), "{stats}");
+    // Another instance, as after a restart, knows it too.
+    let host = world.host(vec![with(true)]);
+    for (spam, fact) in [(true, "BAYES_SPAM"), (false, "BAYES_HAM")] {
+        let asked = Question { message: Some(lesson(spam, 99)), ..message_question("") };
+        let judgement = host.open().judge(asked).await;
+        assert!(judgement.facts.iter().any(|stated| &*stated.symbol == fact), "{judgement:?}");
+    }
+    let error = host.command("spam-score", "fly", "", None).await.unwrap_err();
+    assert!(error.contains("no command `fly`"), "{error}");
+    assert!(host.command("whitelist", "stats", "", None).await.unwrap_err().contains("plugins.chain"));
+    let without = world.host(vec![with(false), shipped("whitelist", "{}", Grants::default())]);
+    assert!(without.command("spam-score", "stats", "", None).await.unwrap_err().contains("grant `kv`"));
+    assert!(without.command("whitelist", "stats", "", None).await.unwrap_err().contains("takes no commands"));
+    let judged = without.open().judge(Question { message: Some(lesson(true, 99)), ..message_question("") }).await;
+    assert!(judged.opinions.iter().all(|opinion| opinion.verdict == "pass"), "{judged:?}");
 }
 
 #[tokio::test]

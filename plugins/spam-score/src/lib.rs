@@ -320,4 +320,6 @@ fn tests(rules: impl Iterator<Item = Rule>) -> String {
 waypost_sdk::export!(SpamScore: message, command);
 
 #[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
 mod tests;

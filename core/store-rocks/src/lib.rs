@@ -13,7 +13,7 @@
 //! | [`scan`] | claims from the due index, lists, reads |
 //! | [`check`] | everything read and held against the law; setting aside |
 //! | [`space`] | when the disk is too full for new mail |
-//! | [`kv`] | the key-value store |
+//! | [`kv`], `pairs` | the key-value store; counters that were read lately |
 //! | [`metrics`] | what the committer has done |
 
 mod check;

@@ -190,14 +190,17 @@ fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.cache_bytes);
     let family = |name: &str, memtable_bytes: usize| {
         let mut cf = rocksdb::Options::default();
-        cf.set_block_based_table_factory(&tables(&cache));
+        // Small values are looked up one by one all over the place: small blocks, and nothing to unpack.
+        let is_kv = name == key::KV;
+        cf.set_block_based_table_factory(&tables(&cache, if is_kv { 4 } else { 16 }));
         cf.set_write_buffer_size(memtable_bytes);
         cf.set_max_write_buffer_number(4);
         cf.set_min_write_buffer_number_to_merge(2);
         // What is young is soon deleted; what has sunk to the third level stays a while.
         let (none, lz4) = (DBCompressionType::None, DBCompressionType::Lz4);
-        cf.set_compression_per_level(&[none, none, lz4, lz4, lz4, lz4, lz4]);
-        if name == key::KV {
+        let deep = if is_kv { none } else { lz4 };
+        cf.set_compression_per_level(&[none, none, deep, deep, deep, deep, deep]);
+        if is_kv {
             cf.set_compaction_filter("expired", |_, _, value| {
                 if crate::kv::is_expired(value, unix_millis()) { Decision::Remove } else { Decision::Keep }
             });
@@ -216,10 +219,10 @@ fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
     ]
 }
 
-fn tables(cache: &Cache) -> BlockBasedOptions {
+fn tables(cache: &Cache, block_kib: usize) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
-    table.set_block_size(16 * 1024);
+    table.set_block_size(block_kib * 1024);
     table.set_bloom_filter(10.0, false);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);

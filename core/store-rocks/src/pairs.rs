@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use waypost_types::port::Pair;
 
-/// 2 MiB. Half of what a classifier asks about ordinary mail is found here once some hundred messages have passed.
-const PLACES: usize = 1 << 17;
+/// 4 MiB. Much of what a classifier asks about ordinary mail is found here once some hundred messages have passed.
+const PLACES: usize = 1 << 18;
 const HOUR_MILLIS: u64 = 3_600_000;
 
 /// The table.

@@ -23,6 +23,9 @@ pub const TOKENS_MAX: usize = 1500;
 const MARKS_MAX: usize = 250;
 /// How many words back a pair reaches.
 const WINDOW: usize = 4;
+/// A word and its pairs have these bits in common, and so lie side by side in the store: a look-up reads a place a word, not a place
+/// a token, which takes a fifth of the time.
+const NEIGHBOURS: u64 = 0xffff_ff00_0000_0000;
 /// Longer runs are no words: addresses of pages, encoded data.
 const WORD_MAX: usize = 24;
 
@@ -157,11 +160,13 @@ impl Tokens {
                 return;
             }
             let word = mix(hash);
-            self.push(kind.of(word));
+            let own = kind.of(word);
+            self.push(own);
             if pairs {
                 for distance in 1..=WINDOW.min(count) {
                     let other = before[(count - distance) % WINDOW];
-                    self.push(kind.of(mix(other.rotate_left(7 * distance as u32) ^ word)));
+                    let pair = mix(other.rotate_left(7 * distance as u32) ^ word);
+                    self.push(own & NEIGHBOURS | kind.of(pair) & !NEIGHBOURS);
                 }
                 before[count % WINDOW] = word;
                 count += 1;

@@ -283,7 +283,7 @@ fn users_teach_by_mail_and_strangers_do_not() {
     };
     let mut user = bench(settings);
     user.logged_in("bob");
-    let mut send = |bench: &mut Bench<SpamScore>, to: &[&str], letter: String| {
+    let send = |bench: &mut Bench<SpamScore>, to: &[&str], letter: String| {
         bench.reset();
         bench.mail("bob@example.com").unwrap();
         to.iter().for_each(|to| {
@@ -331,7 +331,7 @@ fn a_domain_may_learn_for_itself() {
 #[test]
 fn without_a_store_the_rules_work_alone() {
     let host_without = |settings: &str| {
-        let mut bench = bench(settings);
+        let bench = bench(settings);
         bench.script().env.denied.push("kv".into());
         bench
     };

@@ -15,14 +15,19 @@ LIST
     cat <<'LIST'
 curl /usr/bin/curl
 e2fsprogs /sbin/mkfs.ext4
+dovecot-core /usr/sbin/dovecot
+msmtp /usr/bin/msmtp
 openssl /usr/bin/openssl
 postfix /usr/sbin/smtp-source
 procps /bin/kill
 python3-dkim /usr/lib/python3/dist-packages/dkim/__init__.py
 python3-dnspython /usr/lib/python3/dist-packages/dns/__init__.py
+python3-openssl /usr/lib/python3/dist-packages/OpenSSL/__init__.py
 python3-nacl /usr/lib/python3/dist-packages/nacl/__init__.py
 strace /usr/bin/strace
 redis-server /usr/bin/redis-server
+sasl2-bin /usr/sbin/saslauthd
+slapd /usr/sbin/slapd
 swaks /usr/bin/swaks
 LIST
 }

@@ -6,6 +6,7 @@ mod delivery;
 mod doors;
 mod envelope;
 mod inbound;
+mod login;
 mod memory;
 mod operation;
 mod queue;

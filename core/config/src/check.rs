@@ -8,10 +8,11 @@ use waypost_route::TransportKey;
 use waypost_types::{Address, Domain, Transport};
 
 use crate::Surroundings;
+use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Canonical, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Srs, Table,
-    Tls, TlsMode, Users,
+    AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Srs,
+    Table, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
@@ -76,6 +77,7 @@ impl Check<'_> {
         self.greylist();
         self.queue();
         self.dkim();
+        auth::check(self.sheet, self.mistakes, &mut self.notes);
         let data = self.sheet.path("data")?.to_path_buf();
         let accounts = self.accounts(&data);
         let mailboxes = self.mailboxes(&accounts);
@@ -465,6 +467,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             separators: s.text("users.separator").unwrap_or_default().to_string(),
             mailbox_tables: names("users.mailbox-tables"),
         },
+        auth: auth::build(s),
         aliases: parts.aliases,
         alias_tables: names("aliases.tables"),
         canonical: Canonical {
@@ -502,6 +505,11 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         plugins: parts.plugins.into_iter().map(|(name, path)| build_plugin(s, name, path)).collect(),
         tables: parts.tables,
         dkim: s.names("dkim").iter().map(|(name, _)| build_dkim(s, name, &parts.data)).collect(),
+        dmarc: Dmarc {
+            enforce: word("dmarc.policy") == "enforce",
+            hold: word("dmarc.quarantine") == "hold",
+            trusted_sealers: s.domains("dmarc.trusted-sealers"),
+        },
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
         hostname: parts.hostname,
@@ -577,6 +585,7 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
             "offered" => AuthMode::Offered,
             _ => AuthMode::Required,
         },
+        sender_must_match_login: s.flag(&at("sender-must-match-login")).expect(CHECKED),
         relay_users: word("relay").contains("users"),
         relay_networks: word("relay").contains("networks"),
         message_size: number("message-size"),
@@ -610,6 +619,7 @@ fn build_listener(s: &Sheet, name: &str) -> Listener {
 fn build_tls(s: &Sheet, listener: &str) -> Tls {
     let own = |leaf: &str| format!("listener.{listener}.tls-{leaf}");
     let common = |leaf: &str| format!("tls.{leaf}");
+    let port = |leaf: &str| format!("listener.{listener}.{leaf}");
     let paths = |path: String| s.paths(&path).into_iter().flatten();
     let pairs = |certificate, key| paths(certificate).zip(paths(key)).collect();
     let texts = |leaf: &str| {
@@ -624,6 +634,14 @@ fn build_tls(s: &Sheet, listener: &str) -> Tls {
         only_1_3: s.word(&own("version-min")).or_else(|| s.word(&common("version-min"))) == Some("1.3"),
         ciphers: texts("ciphers"),
         alpn: texts("alpn"),
+        client_certificate: s.word(&port("client-certificate")).expect(CHECKED),
+        client_authorities: paths(port("client-authorities")).collect(),
+        client_fingerprints: s
+            .texts(&port("client-fingerprints"))
+            .expect(CHECKED)
+            .into_iter()
+            .map(str::to_string)
+            .collect(),
         tickets: s.flag(&own("tickets")).or_else(|| s.flag(&common("tickets"))).expect(CHECKED),
     }
 }

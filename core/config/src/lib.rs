@@ -23,6 +23,7 @@ pub mod model;
 pub mod setting;
 
 mod aliases;
+mod auth;
 mod check;
 mod checks;
 mod lookup;

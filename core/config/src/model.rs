@@ -25,6 +25,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[users]`.
     pub users: Users,
+    /// `[auth]`.
+    pub auth: Auth,
     /// `[aliases]`, files and names together.
     pub aliases: Vec<waypost_route::Alias>,
     /// `aliases.tables`.
@@ -51,6 +53,8 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// `[dkim.*]`, by name.
     pub dkim: Vec<DkimKey>,
+    /// `[dmarc]`.
+    pub dmarc: Dmarc,
     /// `admin.bind`.
     pub admin: Vec<SocketAddr>,
     /// `[log]`.
@@ -215,6 +219,8 @@ pub struct Listener {
     pub tls_policy: Tls,
     /// `auth`.
     pub auth: AuthMode,
+    /// `sender-must-match-login`.
+    pub sender_must_match_login: bool,
     /// `relay` names users.
     pub relay_users: bool,
     /// `relay` names networks.
@@ -284,6 +290,12 @@ pub struct Tls {
     pub alpn: Vec<String>,
     /// `tickets`.
     pub tickets: bool,
+    /// `listener.*.client-certificate`: `none`, `ask` or `require`.
+    pub client_certificate: &'static str,
+    /// `listener.*.client-authorities`.
+    pub client_authorities: Vec<PathBuf>,
+    /// `listener.*.client-fingerprints`.
+    pub client_fingerprints: Vec<String>,
 }
 
 /// `[greylist]`, if it is enabled.
@@ -318,6 +330,102 @@ pub struct Users {
     pub separators: String,
     /// `users.mailbox-tables`.
     pub mailbox_tables: Vec<String>,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// `backend`.
+    pub backend: AuthBackend,
+    /// `service`.
+    pub service: String,
+    /// `timeout`.
+    pub timeout: Duration,
+    /// `mechanisms`; `None` for what the back end can do.
+    pub mechanisms: Option<Vec<String>>,
+    /// `[auth.senders]`: login, and the addresses or `@domain`s that it may use.
+    pub senders: Vec<(String, Vec<String>)>,
+    /// `[auth.token]`, if tokens are taken.
+    pub tokens: Option<Tokens>,
+    /// `[auth.certificate]`.
+    pub certificates: CertificateUsers,
+    /// A listener believes client certificates.
+    pub external: bool,
+}
+
+/// `auth.backend`.
+#[derive(Clone, Debug)]
+pub enum AuthBackend {
+    /// `users.file`.
+    File,
+    /// Dovecot's socket.
+    Dovecot(PathBuf),
+    /// saslauthd's socket.
+    Saslauthd(PathBuf),
+    /// A directory.
+    Ldap(Ldap),
+}
+
+/// `[auth.ldap]`.
+#[derive(Clone, Debug)]
+pub struct Ldap {
+    /// `url`.
+    pub url: String,
+    /// `start-tls`.
+    pub start_tls: bool,
+    /// `ca-file`.
+    pub ca_file: Option<PathBuf>,
+    /// `bind-dn`; without it the entry is searched for.
+    pub bind_dn: Option<String>,
+    /// How.
+    pub search: LdapSearch,
+}
+
+/// How `[auth.ldap]` searches.
+#[derive(Clone, Debug)]
+pub struct LdapSearch {
+    /// `base`.
+    pub base: String,
+    /// `filter`.
+    pub filter: String,
+    /// `search-dn`, and the file of `search-password`.
+    pub bind: Option<(String, PathBuf)>,
+    /// `user-attribute`.
+    pub user: Option<String>,
+}
+
+/// `[auth.token]`.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// `jwks`; otherwise `introspection`.
+    pub jwks: Option<PathBuf>,
+    /// `algorithms`.
+    pub algorithms: Vec<String>,
+    /// `introspection-url`.
+    pub introspection: Option<String>,
+    /// `introspection-client`, and the file of `introspection-secret`.
+    pub client: Option<(String, PathBuf)>,
+    /// `ca-file`.
+    pub ca_file: Option<PathBuf>,
+    /// `issuer`.
+    pub issuer: Option<String>,
+    /// `audience`.
+    pub audience: Vec<String>,
+    /// `scope`.
+    pub scope: Option<String>,
+    /// `user-claim`.
+    pub user_claim: String,
+}
+
+/// `[auth.certificate]`.
+#[derive(Clone, Debug)]
+pub struct CertificateUsers {
+    /// `user` names `email`.
+    pub by_email: bool,
+    /// `user` names `common-name`.
+    pub by_common_name: bool,
+    /// `names`: fingerprint in lower-case hex, and login.
+    pub names: Vec<(String, String)>,
 }
 
 /// `[queue]`.
@@ -411,6 +519,17 @@ pub struct DkimKey {
     pub file: PathBuf,
     /// The file was not named: it is made on first start.
     pub ours: bool,
+}
+
+/// `[dmarc]`.
+#[derive(Clone, Debug)]
+pub struct Dmarc {
+    /// `policy = "enforce"`.
+    pub enforce: bool,
+    /// `quarantine = "hold"`.
+    pub hold: bool,
+    /// `trusted-sealers`.
+    pub trusted_sealers: Vec<Domain>,
 }
 
 /// `[log]`.

@@ -10,7 +10,7 @@ use crate::value::{is_name, plain_error};
 pub struct Account {
     /// The mailbox's name.
     pub name: String,
-    /// `$argon2id$…`
+    /// `$argon2id$…`, `$2b$…` or `$6$…`, and keys for SCRAM behind a colon.
     pub hash: String,
 }
 
@@ -29,9 +29,10 @@ pub(crate) fn read_users(file: &Path, must_exist: Option<Place>, mistakes: &mut 
     let mut accounts: Vec<Account> = Vec::new();
     for (number, line) in meaningful_lines(&text) {
         let place = || Place::file(&file.display().to_string(), number, 1);
-        let remedy = "write `waypost user add NAME`; each line is name:$argon2id$…";
+        let remedy =
+            "write `waypost user add NAME`; each line is name:HASH with an argon2id, bcrypt or sha512-crypt hash";
         match line.split_once(':') {
-            Some((name, hash)) if is_name(name) && hash.starts_with("$argon2id$") => {
+            Some((name, hash)) if is_name(name) && is_hash(hash) => {
                 if accounts.iter().any(|account| account.name == name) {
                     mistakes.push(Mistake::new(
                         place(),
@@ -42,12 +43,17 @@ pub(crate) fn read_users(file: &Path, must_exist: Option<Place>, mistakes: &mut 
                 accounts.push(Account { name: name.to_string(), hash: hash.trim_end().to_string() });
             }
             Some((name, _)) if is_name(name) => {
-                mistakes.push(Mistake::new(place(), format!("the password of `{name}` is no argon2id hash"), remedy));
+                mistakes.push(Mistake::new(place(), format!("the password of `{name}` is no hash"), remedy));
             }
             _ => mistakes.push(Mistake::new(place(), "this is no user", remedy)),
         }
     }
     accounts
+}
+
+/// A hash of a kind that logins understand, at sight; `:` and SCRAM keys may follow.
+fn is_hash(text: &str) -> bool {
+    ["$argon2id$", "$2a$", "$2b$", "$2y$", "$6$"].iter().any(|kind| text.starts_with(kind))
 }
 
 /// Lines from 1, without comments and empty ones.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
-use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
-use waypost_mailauth::{Keys, SecretKey, SigningKey};
+use waypost_config::model::{AuthBackend, AuthMode, Listener, Plugin, TlsMode};
+use waypost_mailauth::{Keys, SecretKey, SigningKey, Verifier, VerifierOptions};
 use waypost_net::{ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
 use waypost_queue::schedule::Backoff;
-use waypost_resolve::{Dnssec, Own, ResolverOptions};
-use waypost_server::{Access, Greylist, Prefix, Rates, Rules, Sender};
+use waypost_resolve::{Dnssec, Own, Resolver, ResolverOptions};
+use waypost_server::{Access, DmarcMode, Greylist, Prefix, Rates, Rules, Sender};
 use waypost_smtp::extension::{Extension, ExtensionSet};
+use waypost_smtp::sasl::Mechanism;
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
 use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
@@ -22,6 +23,8 @@ use waypost_types::port::KeyValue;
 use waypost_types::{Judge, Transport};
 
 use crate::routing::{NamedTables, lists};
+
+use crate::logins::extra_senders;
 
 /// Sockets that are bound and not yet served.
 pub(crate) struct Sockets {
@@ -71,6 +74,12 @@ pub(crate) fn rules(
         recipient: lists(tables, &listener.checks.recipient),
     });
     rules.separators = config.users.separators.as_str().into();
+    rules.senders = listener.sender_must_match_login.then(|| Arc::new(extra_senders(config)));
+    rules.dmarc = match (config.dmarc.enforce, config.dmarc.hold) {
+        (false, _) => DmarcMode::Report,
+        (true, false) => DmarcMode::Enforce,
+        (true, true) => DmarcMode::EnforceAndHold,
+    };
     rules.sessions_max = listener.connections;
     rules.sessions_per_address_max = u32::try_from(listener.connections_per_address).unwrap_or(u32::MAX);
     rules.rates = Rates {
@@ -127,6 +136,8 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
     };
     policy.helo_required = listener.checks.actions.is_on(Check::HeloRequired);
     policy.strict_paths = listener.checks.actions.is_on(Check::EnvelopeSyntax);
+    policy.auth_mechanisms = mechanisms(config);
+    policy.auth_relayed = matches!(config.auth.backend, AuthBackend::Dovecot(_));
     policy.message_bytes_max = usize::try_from(listener.message_size).unwrap_or(usize::MAX);
     policy.recipients_max = listener.recipients;
     policy.messages_max = listener.messages;
@@ -141,6 +152,18 @@ fn policy(config: &Config, listener: &Listener) -> Policy {
     policy.hold_max = listener.hold_max;
     policy.extensions = policy.extensions.plus(extensions(&listener.offer)).minus(extensions(&listener.mask));
     policy
+}
+
+/// What is offered: what the operator names, or what the back end, tokens and certificates can do.
+fn mechanisms(config: &Config) -> Vec<Mechanism> {
+    use Mechanism::{External, Login, OAuthBearer, Plain, ScramSha256, ScramSha256Plus, XOAuth2};
+    if let Some(names) = &config.auth.mechanisms {
+        return names.iter().filter_map(|name| Mechanism::from_name(name)).collect();
+    }
+    let scram = matches!(config.auth.backend, AuthBackend::File).then_some([ScramSha256Plus, ScramSha256]);
+    let tokens = config.auth.tokens.is_some().then_some([OAuthBearer, XOAuth2]);
+    let external = config.auth.external.then_some(External);
+    scram.into_iter().flatten().chain([Plain, Login]).chain(tokens.into_iter().flatten()).chain(external).collect()
 }
 
 /// How DNS is asked.
@@ -169,6 +192,15 @@ pub(crate) fn resolver_options(config: &Config) -> ResolverOptions {
         own,
         ..ResolverOptions::default()
     }
+}
+
+/// How mail is authenticated.
+pub(crate) fn verifier(config: &Config, resolver: &Resolver) -> Result<Verifier> {
+    let mut options = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
+    // A client waits meanwhile: two tries at one server, not more.
+    options.timeout = options.timeout.min(config.dns.timeout * 2);
+    options.trusted_sealers = config.dmarc.trusted_sealers.iter().map(|domain| domain.as_str().to_string()).collect();
+    Ok(Verifier::new(options)?)
 }
 
 /// How the queue is opened.

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use waypost_config::Config;
 use waypost_config::model::{Listener, Tls, TlsMode};
-use waypost_net::{CertificateFiles, ServerTls, ServerTlsOptions, TlsVersion, self_signed};
+use waypost_net::{CertificateFiles, ClientCertificates, ServerTls, ServerTlsOptions, TlsVersion, self_signed};
 
 /// Every TLS policy that a listener has, each once.
 #[derive(Clone)]
@@ -43,6 +43,7 @@ impl Certificates {
             let options = options(config, &listener.tls_policy)?;
             // Looked at before they are read: a file that changes in between is read once more, not missed.
             seen.extend(options.certificates.iter().flat_map(|pair| [sight(&pair.chain), sight(&pair.key)]));
+            seen.extend(options.client_authorities.iter().map(|path| sight(path)));
             let known = before.and_then(|before| before.kinds.iter().find(|(_, tls)| *tls.options() == options));
             let tls = match known {
                 Some((_, tls)) => tls.renewed(),
@@ -84,6 +85,13 @@ fn options(config: &Config, tls: &Tls) -> Result<ServerTlsOptions> {
         cipher_suites: tls.ciphers.clone(),
         alpn: tls.alpn.clone(),
         tickets: tls.tickets,
+        client_certificates: match tls.client_certificate {
+            "ask" => ClientCertificates::Ask,
+            "require" => ClientCertificates::Require,
+            _ => ClientCertificates::None,
+        },
+        client_authorities: tls.client_authorities.clone(),
+        client_fingerprints: tls.client_fingerprints.clone(),
         ..ServerTlsOptions::default()
     })
 }

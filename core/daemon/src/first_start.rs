@@ -1,4 +1,4 @@
-//! What is made when it is missing: the data folder, the admin token, DKIM keys, and the demonstration's user.
+//! What is made when it is missing: the data folder, the admin token, the secret of logins, DKIM keys, and the demonstration's user.
 //!
 //! Files with secrets are made with mode 0600 from the first moment, written under another name and renamed, so that a crash leaves no half of one.
 
@@ -10,8 +10,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use waypost_config::Config;
 use waypost_config::model::DkimKey;
+use waypost_login::password_file;
 use waypost_mailauth::{KeyKind, SecretKey, key};
-use waypost_server::credential::password_file::hash_password;
+
+/// In the data folder: what decides how logins of unknown users look. It must not change, or guessers would see who is made up.
+pub(crate) const LOGIN_SECRET: &str = "login-secret";
 
 /// What there is to tell.
 pub(crate) struct Made {
@@ -26,6 +29,10 @@ pub(crate) fn prepare(config: &Config, demo: bool) -> Result<Made> {
     let token = config.data.join("admin-token");
     if !token.exists() {
         secret(&token, &format!("{}\n", random_text(32)))?;
+    }
+    let login_secret = config.data.join(LOGIN_SECRET);
+    if !login_secret.exists() {
+        secret(&login_secret, &format!("{}\n", random_text(32)))?;
     }
     for dkim in config.dkim.iter().filter(|dkim| dkim.ours) {
         make_key(dkim)?;
@@ -54,7 +61,7 @@ fn demo_user(config: &Config) -> Result<String> {
         return Ok(kept.trim().to_string());
     }
     let password = random_text(16);
-    secret(&config.users.file, &format!("alice:{}\n", hash_password(&password)))?;
+    secret(&config.users.file, &format!("{}\n", password_file::line("alice", &password)))?;
     secret(&path, &format!("{password}\n"))?;
     Ok(password)
 }

@@ -8,7 +8,7 @@
 //! | `site` | the running site: start, reload, drain |
 //! | `observe/*` | log lines and counters, from the same events |
 //! | `admin/*` | page, metrics and API over HTTP |
-//! | `logins` | users with or without their domain |
+//! | `logins` | who may log in: back end, tokens, certificates |
 
 mod admin;
 mod assemble;

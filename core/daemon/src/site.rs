@@ -4,23 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waypost_config::{Config, Mistakes};
 use waypost_deliver::Courier;
-use waypost_mailauth::{Verifier, VerifierOptions};
+use waypost_mailauth::Verifier;
 use waypost_net::{ClientTls, ClientTlsOptions};
 use waypost_plugin::{Host as Plugins, Ports};
 use waypost_queue::Store;
 use waypost_resolve::Resolver;
 use waypost_route::Router;
-use waypost_server::{Listener, Options, PasswordFile, Rules, Server, Services};
+use waypost_server::{Listener, Options, Rules, Server, Services};
 use waypost_store_rocks::RocksStore;
 use waypost_types::{Event, Judge, Observer};
 
 use crate::admin::{self, Admin, Desk};
 use crate::assemble::{self, Sockets};
 use crate::certificates::Certificates;
+use crate::first_start::LOGIN_SECRET;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
@@ -44,6 +45,7 @@ pub(crate) struct Site {
     router: Arc<ArcSwap<Router>>,
     tables: ArcSwap<NamedTables>,
     logins: Arc<Logins>,
+    verifier: Arc<ArcSwapOption<Verifier>>,
     plugins: Plugins,
     resolver: Resolver,
     courier: Courier,
@@ -70,19 +72,16 @@ impl Site {
             RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?,
         );
         let plugins = load_plugins(&config, ports(&config, tables.clone(), &resolver, &store, &observe)?).await?;
-        let file = PasswordFile::open(&config.users.file)?;
-        let logins = Arc::new(Logins::new(file, &config.users.file, &config.domains.own));
+        let secret = std::fs::read(config.data.join(LOGIN_SECRET)).context("the secret of logins")?;
+        let logins = Arc::new(Logins::open(&config, &secret)?);
         let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
-        let mut verifying = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
-        // A client waits meanwhile: two tries at one server, not more.
-        verifying.timeout = verifying.timeout.min(config.dns.timeout * 2);
-        let verifier = Verifier::new(verifying)?;
+        let verifier = Arc::new(ArcSwapOption::from_pointee(assemble::verifier(&config, &resolver)?));
         let services = Services {
             store: store.clone(),
             handoff: Arc::new(courier.clone()),
             router: router.clone(),
             credentials: Some(logins.clone()),
-            verifier: Some(Arc::new(verifier)),
+            verifier: verifier.clone(),
             dns: Arc::new(resolver.clone()),
             observer: observe.clone(),
         };
@@ -106,6 +105,7 @@ impl Site {
             router,
             tables: ArcSwap::from_pointee(tables),
             logins,
+            verifier,
             plugins,
             resolver,
             courier,
@@ -168,7 +168,8 @@ impl Site {
         let tables = routing::tables(&config)?;
         let router = routing::router(&config, &tables)?;
         let certificates = self.certificates.load().renewed(&config)?;
-        Logins::check(&config.users.file)?;
+        let logins = self.logins.renewed(&config)?;
+        let verifier = assemble::verifier(&config, &self.resolver)?;
         let plugins = self.plugins.clone();
         let (options, ports) = (
             assemble::plugin_options(&config),
@@ -177,8 +178,8 @@ impl Site {
         tokio::task::spawn_blocking(move || plugins.reload(options, ports))
             .await?
             .map_err(|errors| plugin_errors(&errors))?;
-        // Read well a moment ago.
-        self.logins.reload(&config.users.file, &config.domains.own)?;
+        self.logins.put(logins);
+        self.verifier.store(Some(Arc::new(verifier)));
         self.router.store(Arc::new(router));
         self.tables.store(Arc::new(tables.clone()));
         for listener in &config.listeners {

@@ -1,6 +1,6 @@
 //! Every finding about a message that came in.
 //!
-//! SPF is ours (`crate::spf`). DKIM and DMARC (RFC 9989, tree walk) are mail-auth's, but it asks no DNS: its questions are noted by
+//! SPF, DMARC and ARC are ours (`crate::spf`, `crate::dmarc`, `crate::arc`). DKIM is mail-auth's, but it asks no DNS: its questions are noted by
 //! `oracle`, answered through [`Dns`] like everybody else's, and put to it again. So there is one resolver, one cache and one clock, and tests need no
 //! network. What RFC 8301 forbids (rsa-sha1) is not taken for a pass, whatever the library says; a body length (`l=`) makes a signature
 //! worthless here. The whole check ends in bounded time.
@@ -14,15 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use mail_auth::common::crypto::{Algorithm, HashAlgorithm};
 use mail_auth::dkim::Canonicalization;
-use mail_auth::dmarc::Policy;
-use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator};
+use mail_auth::{AuthenticatedMessage, DkimOutput, DkimResult, MessageAuthenticator};
 use waypost_types::header::{self, Field};
 use waypost_types::port::Dns;
-use waypost_types::{Envelope, Finding, Message, SessionFacts};
+use waypost_types::{Domain, Envelope, Finding, Message, SessionFacts};
 
 use self::oracle::Oracle;
+use crate::arc;
 use crate::canonical::{Form, hash_body};
+use crate::dmarc::{self, Dmarc, DmarcResult, Identifiers, Policy};
 use crate::spf::{self, SpfAnswer, SpfQuestion, SpfResult};
 
 /// Signatures looked at; the rest are left alone. Each costs a question and a public-key operation.
@@ -37,12 +37,19 @@ pub struct VerifierOptions {
     pub hostname: Arc<str>,
     /// For the whole check; what is not known by then is `temperror`.
     pub timeout: Duration,
+    /// Domains whose ARC seals are believed: where they saw the author authenticated, his domain's DMARC policy is not applied.
+    pub trusted_sealers: Vec<String>,
 }
 
 impl VerifierOptions {
     /// Twenty seconds, as RFC 7208 §4.6.4 asks at least for SPF alone, would hold a client long; ten are enough for honest names.
     pub fn new(dns: Arc<dyn Dns>, hostname: &str) -> VerifierOptions {
-        VerifierOptions { dns, hostname: hostname.into(), timeout: Duration::from_secs(10) }
+        VerifierOptions {
+            dns,
+            hostname: hostname.into(),
+            timeout: Duration::from_secs(10),
+            trusted_sealers: Vec::new(),
+        }
     }
 }
 
@@ -71,50 +78,65 @@ impl Verifier {
         Ok(Verifier { options, library })
     }
 
-    /// Every finding about a message, in the order of the `Authentication-Results` field. Looks at the message as it came: check before anything
-    /// is changed.
-    pub async fn check(&self, session: &SessionFacts, envelope: &Envelope, message: &Message) -> Vec<Finding> {
-        let mut findings = Vec::with_capacity(4);
-        let finished =
-            tokio::time::timeout(self.options.timeout, self.gather(session, envelope, message, &mut findings)).await;
-        if finished.is_err() {
-            for method in ["spf", "dkim", "dmarc"] {
-                if findings.iter().all(|finding| finding.method != method) {
-                    findings.push(late(method));
-                }
-            }
+    /// Everything about a message. Looks at it as it came: check before anything is changed.
+    pub async fn check(&self, session: &SessionFacts, envelope: &Envelope, message: &Message) -> Checked {
+        let raw = straight(message);
+        // Strict: signatures with `l=` are no signatures, and at most four body hashes are ever needed.
+        let mut parsed = AuthenticatedMessage::parse_with_opts(&raw, None, true);
+        if let Some(parsed) = &mut parsed {
+            hash_bodies(parsed, message);
+            parsed.dkim_headers.truncate(SIGNATURES_MAX);
+            parsed.errors.truncate(SIGNATURES_MAX);
         }
-        findings
+        let identity = Identity::of(session, envelope);
+        let author = parsed.as_ref().map_or(Author::Unclear, Author::of);
+        let mut checked = Checked { findings: vec![iprev(session)], demand: None };
+        let work = self.gather(session, message, parsed.as_ref(), &identity, &author, &mut checked);
+        if tokio::time::timeout(self.options.timeout, work).await.is_err() {
+            late(&mut checked.findings, parsed.as_ref(), &identity, &author);
+        }
+        checked
     }
 
     async fn gather(
         &self,
         session: &SessionFacts,
-        envelope: &Envelope,
         message: &Message,
-        findings: &mut Vec<Finding>,
+        parsed: Option<&AuthenticatedMessage<'_>>,
+        identity: &Identity<'_>,
+        author: &Author,
+        checked: &mut Checked,
     ) {
-        if let Some(name) = &session.peer_name {
-            findings.push(iprev(session, name));
-        }
-        let identity = Identity::of(session, envelope);
-        let answer = self.spf(session, &identity).await;
-        findings.push(identity.finding(&answer));
-        let raw = straight(message);
-        // Strict: signatures with `l=` are no signatures, and at most four body hashes are ever needed.
-        let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(&raw, None, true) else { return };
-        hash_bodies(&mut parsed, message);
-        parsed.dkim_headers.truncate(SIGNATURES_MAX);
-        parsed.errors.truncate(SIGNATURES_MAX);
+        let answer = self.spf(session, identity).await;
+        checked.findings.push(identity.finding(&answer));
+        let Some(parsed) = parsed else { return };
         let oracle = Oracle::default();
-        let signatures = self.dkim(&parsed, &oracle).await;
-        findings.extend(signatures.iter().map(dkim_finding));
+        let signatures = self.dkim(parsed, &oracle).await;
+        checked.findings.extend(signatures.iter().map(dkim_finding));
         if signatures.is_empty() {
-            findings.push(plain("dkim", "none"));
+            checked.findings.push(plain("dkim", "none"));
         }
-        let passed: Vec<DkimOutput<'_>> = signatures.into_iter().filter(is_acceptable).collect();
-        let dmarc = self.dmarc(&parsed, &passed, &identity, &answer, &oracle).await;
-        findings.push(dmarc_finding(&dmarc));
+        let passed =
+            signatures.iter().filter(|output| matches!(output.result(), DkimResult::Pass) && is_acceptable(output));
+        let passed: Vec<&str> = passed.filter_map(|output| Some(output.signature()?.d.as_str())).collect();
+        let spf = (answer.result == SpfResult::Pass).then_some(identity.domain);
+        let slow = signatures.iter().filter(|output| matches!(output.result(), DkimResult::TempError(_)));
+        let slow = slow.filter_map(|output| Some(output.signature()?.d.as_str()));
+        let unsure: Vec<&str> =
+            slow.chain((answer.result == SpfResult::TempError).then_some(identity.domain)).collect();
+        let dmarc = match author {
+            Author::Domain(domain) => {
+                dmarc::evaluate(&*self.options.dns, domain, Identifiers { spf, dkim: &passed, unsure: &unsure }).await
+            }
+            Author::Unclear => Dmarc { result: DmarcResult::PermError, policy: None },
+        };
+        checked.findings.push(author.finding(&dmarc));
+        let arc = arc::verify(&*self.options.dns, message).await;
+        checked.findings.push(arc_finding(&arc));
+        if let (DmarcResult::Fail, Some(policy), Author::Domain(domain)) = (dmarc.result, dmarc.policy, author) {
+            let excused = arc.vouches(&self.options.trusted_sealers);
+            checked.demand = Some(Demand { domain: domain.clone(), policy, excused });
+        }
     }
 
     async fn spf(&self, session: &SessionFacts, identity: &Identity<'_>) -> SpfAnswer {
@@ -144,30 +166,54 @@ impl Verifier {
             }
         }
     }
+}
 
-    async fn dmarc(
-        &self,
-        parsed: &AuthenticatedMessage<'_>,
-        dkim: &[DkimOutput<'_>],
-        identity: &Identity<'_>,
-        spf: &SpfAnswer,
-        oracle: &Oracle,
-    ) -> DmarcOutput {
-        let spf = mail_auth::SpfOutput::new(identity.domain.to_string()).with_result(library_result(spf.result));
-        loop {
-            let parameters = DmarcParameters {
-                message: parsed,
-                dkim_output: dkim,
-                dkim2_output: None,
-                rfc5321_mail_from_domain: identity.domain,
-                spf_output: &spf,
-            };
-            let output = self.library.verify_dmarc(oracle.parameters(parameters)).await;
-            if !oracle.has_questions() {
-                return output;
-            }
-            oracle.answer(&*self.options.dns).await;
+/// What is known of a message's authenticity.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// Every finding, in the order of the `Authentication-Results` field.
+    pub findings: Vec<Finding>,
+    /// What the author's domain demands, if DMARC failed.
+    pub demand: Option<Demand>,
+}
+
+/// What a domain demands to be done with mail in its name that is not authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The author's domain.
+    pub domain: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// A sealer that we trust saw the author authenticated.
+    pub excused: bool,
+}
+
+/// Whose domain DMARC asks about.
+enum Author {
+    Domain(String),
+    /// None, or several domains (RFC 9989 §4.5.1: nobody can be asked).
+    Unclear,
+}
+
+impl Author {
+    fn of(parsed: &AuthenticatedMessage<'_>) -> Author {
+        let mut domains = parsed.froms().iter().map(|from| from.rsplit_once('@').map(|(_, domain)| domain));
+        let Some(Some(first)) = domains.next() else { return Author::Unclear };
+        // A form that can be asked for in DNS.
+        match Domain::parse(first) {
+            Ok(domain) if domains.all(|domain| domain == Some(first)) => Author::Domain(domain.as_str().to_string()),
+            _ => Author::Unclear,
         }
+    }
+
+    fn finding(&self, dmarc: &Dmarc) -> Finding {
+        let policy = dmarc.policy.map(|policy| format!("p={}", policy.word()));
+        Finding { detail: policy, ..self.plain(dmarc.result.word()) }
+    }
+
+    fn plain(&self, result: &'static str) -> Finding {
+        let domain = if let Author::Domain(domain) = self { Some(domain.clone()) } else { None };
+        Finding { domain, property: "header.from", ..plain("dmarc", result) }
     }
 }
 
@@ -246,18 +292,62 @@ fn plain(method: &'static str, result: &'static str) -> Finding {
     Finding { method, result, domain: None, property: "", selector: None, detail: None }
 }
 
-fn late(method: &'static str) -> Finding {
-    Finding { detail: Some("not known in time".to_string()), ..plain(method, "temperror") }
+/// What is not known in time: `temperror`, with whatever it would have been about.
+fn late(
+    findings: &mut Vec<Finding>,
+    parsed: Option<&AuthenticatedMessage<'_>>,
+    identity: &Identity<'_>,
+    author: &Author,
+) {
+    let detail = || Some("not known in time".to_string());
+    let missing = |findings: &Vec<Finding>, method: &str| findings.iter().all(|finding| finding.method != method);
+    if missing(findings, "spf") {
+        let (domain, property) = (Some(identity.shown.clone()).filter(|shown| !shown.is_empty()), identity.property);
+        findings.push(Finding { domain, property, detail: detail(), ..plain("spf", "temperror") });
+    }
+    if missing(findings, "dkim") {
+        let signatures = parsed.into_iter().flat_map(|parsed| &parsed.dkim_headers);
+        let before = findings.len();
+        findings.extend(signatures.map(|signature| Finding {
+            domain: Some(signature.header.d.clone()),
+            property: "header.d",
+            selector: Some(signature.header.s.clone()),
+            detail: detail(),
+            ..plain("dkim", "temperror")
+        }));
+        if findings.len() == before {
+            findings.push(plain("dkim", "none"));
+        }
+    }
+    if missing(findings, "dmarc") {
+        findings.push(Finding { detail: detail(), ..author.plain("temperror") });
+    }
+    if missing(findings, "arc") && parsed.is_some() {
+        findings.push(Finding { detail: detail(), ..plain("arc", "fail") });
+    }
 }
 
-fn iprev(session: &SessionFacts, name: &str) -> Finding {
+/// RFC 8601 §2.7.3: whether the client's address has a name that leads back to it.
+fn iprev(session: &SessionFacts) -> Finding {
+    let (result, detail) = match &session.peer_name {
+        Some(name) => ("pass", name.to_string()),
+        None => ("fail", "no name that leads back is known".to_string()),
+    };
     Finding {
-        method: "iprev",
-        result: "pass",
         domain: Some(session.peer.ip().to_string()),
         property: "policy.iprev",
-        selector: None,
-        detail: Some(name.to_string()),
+        detail: Some(detail),
+        ..plain("iprev", result)
+    }
+}
+
+/// The newest sealer is the one to know about.
+fn arc_finding(arc: &arc::Arc) -> Finding {
+    Finding {
+        domain: arc.seals.last().map(|seal| seal.domain.clone()),
+        property: "header.d",
+        detail: arc.problem.map(str::to_string),
+        ..plain("arc", arc.result)
     }
 }
 
@@ -284,42 +374,6 @@ fn dkim_finding(output: &DkimOutput<'_>) -> Finding {
         property: "header.d",
         selector: signature.map(|signature| signature.s.clone()),
         detail,
-    }
-}
-
-fn dmarc_finding(output: &DmarcOutput) -> Finding {
-    let result = match output.result() {
-        DmarcResult::Pass => "pass",
-        DmarcResult::Fail(_) => "fail",
-        DmarcResult::TempError(_) => "temperror",
-        DmarcResult::PermError(_) => "permerror",
-        DmarcResult::None => "none",
-    };
-    let policy = match output.policy() {
-        Policy::Reject => Some("p=reject"),
-        Policy::Quarantine => Some("p=quarantine"),
-        Policy::None => Some("p=none"),
-        Policy::Unspecified => None,
-    };
-    Finding {
-        method: "dmarc",
-        result,
-        domain: Some(output.domain().to_string()).filter(|domain| !domain.is_empty()),
-        property: "header.from",
-        selector: None,
-        detail: policy.filter(|_| result != "none").map(str::to_string),
-    }
-}
-
-fn library_result(result: SpfResult) -> mail_auth::SpfResult {
-    match result {
-        SpfResult::None => mail_auth::SpfResult::None,
-        SpfResult::Neutral => mail_auth::SpfResult::Neutral,
-        SpfResult::Pass => mail_auth::SpfResult::Pass,
-        SpfResult::Fail => mail_auth::SpfResult::Fail,
-        SpfResult::SoftFail => mail_auth::SpfResult::SoftFail,
-        SpfResult::TempError => mail_auth::SpfResult::TempError,
-        SpfResult::PermError => mail_auth::SpfResult::PermError,
     }
 }
 

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use wasmtime::component::{ComponentType, Lift, Lower, flags};
 
+use waypost_types::login::Credentials;
 use waypost_types::port::{DnsAnswer, DnsError, DnsType, FetchRequest, FetchResponse};
-use waypost_types::verdict::Credentials;
 use waypost_types::{
     Address, Enhanced, Finding, Host, Notify, Recipient, Reply, SessionFacts, Stage, Transport, Verdict,
 };
@@ -123,7 +123,7 @@ impl WitCredentials {
         WitCredentials {
             mechanism: shown.mechanism.into(),
             identity: shown.identity.clone(),
-            secret: shown.secret.clone().filter(|_| secret),
+            secret: shown.password().filter(|_| secret).map(str::to_string),
         }
     }
 }

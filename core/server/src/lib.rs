@@ -17,7 +17,7 @@
 mod admission;
 mod check;
 mod connection;
-pub mod credential;
+mod credential;
 pub mod explain;
 mod greylist;
 mod intake;
@@ -30,8 +30,8 @@ mod shared;
 mod trace_header;
 
 pub use check::access::Access;
-pub use credential::{AuthError, Authenticator, PasswordFile};
-pub use options::{Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
+pub use check::sender::ExtraSenders;
+pub use options::{DmarcMode, Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use waypost_mailauth::Verifier;
 use waypost_net::ServerTls;
@@ -15,13 +15,15 @@ use waypost_route::Router;
 use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::{Policy, TlsMode};
 use waypost_types::checks::Actions;
+use waypost_types::login::Authenticator;
 use waypost_types::port::Dns;
 use waypost_types::{Judge, Observer, Transport, limits};
 
 pub use crate::admission::Prefix;
 use crate::check::access::Access;
-use crate::credential::Authenticator;
+use crate::check::sender::ExtraSenders;
 pub use crate::greylist::{Greylist, Sender};
+use crate::intake::QUARANTINE;
 
 /// One door: a name for the log and for reloads, the sockets behind it, and its first rules.
 pub struct Listener {
@@ -31,6 +33,18 @@ pub struct Listener {
     pub sockets: Vec<TcpListener>,
     /// What it allows.
     pub rules: Rules,
+}
+
+/// What is done with mail whose author's domain does not stand behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DmarcMode {
+    /// It is said in `Authentication-Results` and to judges.
+    #[default]
+    Report,
+    /// What the domain's policy demands: `550` for reject, a mark in the header for quarantine.
+    Enforce,
+    /// The same, and quarantine means that the message is held until an operator releases it.
+    EnforceAndHold,
 }
 
 /// What a door allows. Swapped whole on reload; a session keeps the rules that it began with.
@@ -45,8 +59,12 @@ pub struct Rules {
     pub relay_networks: Arc<[IpNet]>,
     /// Whether users who have logged in may relay to anywhere.
     pub relay_users: bool,
+    /// If set, users who have logged in send only as themselves, or as this table says.
+    pub senders: Option<Arc<ExtraSenders>>,
     /// Whether SPF, DKIM and DMARC are checked for clients that are neither logged in nor in `relay_networks`.
     pub authenticate_mail: bool,
+    /// What DMARC's verdicts lead to where they are made.
+    pub dmarc: DmarcMode,
     /// Whether missing `Date` and `Message-ID` fields are added (RFC 6409 §8). For doors of users and of our own hosts.
     pub complete_headers: bool,
     /// Header fields that only we may write: removed from what arrives, by name in any case, before any plugin sees it.
@@ -103,9 +121,11 @@ impl Rules {
             tls: None,
             relay_networks: Arc::from([]),
             relay_users: submission,
+            senders: submission.then(Arc::default),
             authenticate_mail: transport == Transport::Mx,
+            dmarc: DmarcMode::Report,
             complete_headers: submission,
-            reserved_headers: ["X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"].map(Box::<str>::from).into(),
+            reserved_headers: [QUARANTINE, "X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"].map(Box::<str>::from).into(),
             judge,
             checks: Arc::new(Actions::preset(transport)),
             access: Arc::default(),
@@ -211,8 +231,8 @@ pub struct Services {
     pub router: Arc<ArcSwap<Router>>,
     /// Who knows passwords. `None`: AUTH is answered with 454, whatever the policy offers.
     pub credentials: Option<Arc<dyn Authenticator>>,
-    /// SPF, DKIM and DMARC. `None`: nothing is checked on any door.
-    pub verifier: Option<Arc<Verifier>>,
+    /// SPF, DKIM, DMARC and ARC. `None`: nothing is checked on any door. Swapped whole on reload.
+    pub verifier: Arc<ArcSwapOption<Verifier>>,
     /// For clients' names.
     pub dns: Arc<dyn Dns>,
     /// Who hears what happens.

@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use waypost_route::{Class, Leaf, Resolution, Router};
+use waypost_smtp::sasl::NONCE_BYTES;
 use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
 use waypost_types::checks::{Action, Check};
-use waypost_types::verdict::Credentials;
+use waypost_types::login::{AuthError, Authenticator, Credentials, Judged, Proof, Round, Rounds};
 use waypost_types::{
     Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
     Reply, ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
@@ -21,7 +22,6 @@ use waypost_types::{
 use crate::check::relay::{self, Target};
 use crate::check::stage::Standing;
 use crate::check::{self, Refusal};
-use crate::credential::AuthError;
 use crate::explain::Note;
 use crate::intake::Body;
 use crate::meter::Meter;
@@ -45,6 +45,8 @@ pub(crate) struct Pipeline {
     pub(crate) standing: Option<Box<Standing>>,
     /// Who was asked and what they said, for whoever wants it explained.
     journal: Option<Vec<Note>>,
+    /// A login that the back end carries out itself, and its mechanism. In a mutex for the jury's reason.
+    rounds: Option<Mutex<Box<dyn Rounds>>>,
     pub(crate) accepted: u32,
     findings: Arc<[Finding]>,
 }
@@ -92,6 +94,7 @@ impl Pipeline {
             transaction: Transaction::default(),
             standing: None,
             journal: None,
+            rounds: None,
             accepted: 0,
             findings: Arc::from([]),
             shared,
@@ -143,6 +146,10 @@ impl Pipeline {
             }
             // Boxed: rare and large, and every idle session would carry their size.
             Ask::Auth(credentials) => Box::pin(self.auth(credentials, session)).await,
+            Ask::Keys(identity) => Box::pin(self.keys(identity, session.facts().clone())).await,
+            Ask::Round(first, mechanism, message) => {
+                Box::pin(self.round(first, mechanism, message, session.facts().clone())).await
+            }
             Ask::Mail(sender, parameters) => self.mail(sender, parameters, session).await,
             Ask::Rcpt(recipient) => self.rcpt(recipient, session).await,
             Ask::Data => self.data(session).await,
@@ -185,7 +192,10 @@ impl Pipeline {
             return self.refuse_by(Stage::Mail, session.facts(), refusal, Some(&envelope), None);
         }
         let checked = match sender.address() {
-            Some(address) => check::utf8_announced(address, parameters.smtputf8),
+            Some(address) => match check::utf8_announced(address, parameters.smtputf8) {
+                Ok(()) => self.may_send_as(address, session.facts().clone()).await,
+                refused => refused,
+            },
             None => Ok(()),
         };
         if let Err(refusal) = checked {
@@ -204,6 +214,14 @@ impl Pipeline {
         let mut question = self.question(Stage::Mail, session).await;
         question.envelope = Arc::new(Envelope { sender, parameters, recipients: Vec::new() });
         self.put(question).await.unwrap_or(Answer::Yes)
+    }
+
+    /// Whether the user who has logged in may use this sender.
+    async fn may_send_as(&self, sender: &Address, facts: Arc<SessionFacts>) -> Result<(), Refusal> {
+        let (Some(login), Some(extra)) = (&facts.user, &self.rules.senders) else { return Ok(()) };
+        let router = self.shared.services.router.load_full();
+        // Boxed: every idle session would carry what tables need.
+        Box::pin(check::sender::matches_login(sender, login, extra, &router, wall_clock())).await
     }
 
     async fn rcpt(&mut self, recipient: Recipient, session: &mut Session) -> Answer {
@@ -327,21 +345,82 @@ impl Pipeline {
     }
 
     async fn auth(&mut self, credentials: Credentials, session: &mut Session) -> Answer {
+        let begun = Instant::now();
         let facts = session.facts().clone();
-        let peer = facts.peer.ip();
-        if !self.shared.throttle.allows(peer, Instant::now()) {
-            self.shared.limit(&facts, "auth_failures");
-            let reply = Reply::new(421, Enhanced(4, 7, 0), "too many failed logins from your network, try again later");
-            return Answer::Close(reply);
+        if let Some(no) = self.tried_too_often(&facts) {
+            return no;
         }
-        let verdict = match self.ask_judges_about(&credentials, session).await {
+        // A proof that came out wrong is nothing that a judge could vouch for.
+        let asked = match credentials.proof {
+            Proof::Exchanged(false) => Ok(None),
+            _ => self.ask_judges_about(&credentials, session).await,
+        };
+        let verdict = match asked {
             Ok(Some(identity)) => Ok(Some(identity)),
-            Ok(None) => self.ask_back_end(&credentials).await,
+            Ok(None) => self.ask_back_end(&credentials, &facts).await,
             Err(no) => return no,
         };
         match verdict {
-            Ok(Some(user)) => self.granted(&facts, &credentials, user),
-            Ok(None) => self.denied(&facts, &credentials).await,
+            Ok(Some(user)) => self.granted(&facts, credentials.mechanism, user),
+            Ok(None) => self.denied(&facts, credentials.mechanism, &credentials.identity, begun).await,
+            Err(error) => self.undecided(error),
+        }
+    }
+
+    /// Nothing is looked up for a network that has failed too often.
+    fn tried_too_often(&self, facts: &SessionFacts) -> Option<Answer> {
+        if self.shared.throttle.allows(facts.peer.ip(), Instant::now()) {
+            return None;
+        }
+        self.shared.limit(facts, "auth_failures");
+        let text = "too many failed logins from your network, try again later";
+        Some(Answer::Close(Reply::new(421, Enhanced(4, 7, 0), text)))
+    }
+
+    async fn keys(&mut self, identity: String, facts: Arc<SessionFacts>) -> Answer {
+        if let Some(no) = self.tried_too_often(&facts) {
+            return no;
+        }
+        let keys = match self.back_end() {
+            Ok(back_end) => back_end.scram_keys(&identity).await,
+            Err(error) => Err(error),
+        };
+        let mut nonce = [0; NONCE_BYTES];
+        aws_lc_rs::rand::fill(&mut nonce).expect("the operating system has chance");
+        keys.map_or_else(|error| self.undecided(error), |keys| Answer::Keys(keys, nonce))
+    }
+
+    /// A message of a mechanism that the back end carries out. Judges are not asked: they would see no credentials.
+    async fn round(
+        &mut self,
+        first: bool,
+        mechanism: &'static str,
+        message: Option<Vec<u8>>,
+        facts: Arc<SessionFacts>,
+    ) -> Answer {
+        let begun = Instant::now();
+        if let Some(no) = self.tried_too_often(&facts) {
+            return no;
+        }
+        let rounds = match (first, self.rounds.take()) {
+            (false, Some(rounds)) => Ok(rounds.into_inner().expect("a mutex that is never locked is never poisoned")),
+            _ => self.back_end().and_then(|back_end| back_end.begin(mechanism, &facts)),
+        };
+        let round = match rounds {
+            Ok(rounds) => {
+                let rounds = self.rounds.insert(Mutex::new(rounds));
+                rounds.get_mut().expect("a mutex that is never locked is never poisoned").handle(message).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Ok(Round::Challenge(challenge)) = round {
+            return Answer::Challenge(challenge);
+        }
+        self.rounds = None;
+        match round {
+            Ok(Round::Granted(user)) => self.granted(&facts, mechanism, user),
+            Ok(Round::Denied(user)) => self.denied(&facts, mechanism, user.as_deref().unwrap_or_default(), begun).await,
+            Ok(Round::Challenge(_)) => unreachable!("sent above"),
             Err(error) => self.undecided(error),
         }
     }
@@ -367,26 +446,29 @@ impl Pipeline {
         }
     }
 
-    async fn ask_back_end(&self, credentials: &Credentials) -> Result<Option<Arc<str>>, AuthError> {
-        match &self.shared.services.credentials {
-            Some(back_end) => back_end.authenticate(credentials).await,
-            None => Err(AuthError::Unavailable("no back end for logins is configured".into())),
-        }
+    fn back_end(&self) -> Result<&dyn Authenticator, AuthError> {
+        let none = || AuthError::Unavailable("no back end for logins is configured".into());
+        self.shared.services.credentials.as_deref().ok_or_else(none)
     }
 
-    fn granted(&self, facts: &SessionFacts, credentials: &Credentials, user: Arc<str>) -> Answer {
-        let event = Event::Authenticated { session: facts.id, mechanism: credentials.mechanism, user: &user };
+    async fn ask_back_end(&self, credentials: &Credentials, facts: &SessionFacts) -> Judged {
+        self.back_end()?.authenticate(credentials, facts).await
+    }
+
+    fn granted(&self, facts: &SessionFacts, mechanism: &'static str, user: Arc<str>) -> Answer {
+        let event = Event::Authenticated { session: facts.id, mechanism, user: &user };
         self.shared.services.observer.observe(event);
         Answer::Granted(user)
     }
 
-    /// The client waits before it is told. Nothing is held meanwhile but its own connection.
-    async fn denied(&self, facts: &SessionFacts, credentials: &Credentials) -> Answer {
+    /// The client waits before it is told, and the wait begins with its question: how long the back end took for it, which might tell
+    /// whether there is such a user, does not show. Nothing is held meanwhile but its own connection.
+    async fn denied(&self, facts: &SessionFacts, mechanism: &'static str, user: &str, begun: Instant) -> Answer {
         let peer = facts.peer.ip();
-        let mechanism = credentials.mechanism;
-        let event = Event::AuthenticationFailed { session: facts.id, mechanism, user: &credentials.identity, peer };
+        let event = Event::AuthenticationFailed { session: facts.id, mechanism, user, peer };
         self.shared.services.observer.observe(event);
-        tokio::time::sleep(self.shared.throttle.fail(peer, Instant::now())).await;
+        let delay = self.shared.throttle.fail(peer, Instant::now());
+        tokio::time::sleep_until((begun + delay).into()).await;
         Answer::Denied
     }
 

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
 use waypost_smtp::extension::Extension;
+use waypost_smtp::sasl::{Mechanism, NONCE_BYTES};
 use waypost_smtp::server::{Action, Answer, Ask, AuthMode, BareNewline, Impatience, Policy, Session, TlsMode};
+use waypost_types::login::{Proof, ScramKeys};
 use waypost_types::{Enhanced, Reply, SessionFacts, SessionId, Timestamp, TlsFacts, Transport};
 
 #[test]
@@ -64,6 +68,12 @@ impl Script {
                 "set" => set(&mut script.policy, rest),
                 "tls" => script.tls = rest == "up",
                 "trusted" => script.trusted = rest == "yes",
+                "mechanisms" => {
+                    script.policy.auth_relayed = rest.starts_with("relayed ");
+                    let names = rest.split(' ').filter(|name| *name != "relayed");
+                    script.policy.auth_mechanisms =
+                        names.map(|name| Mechanism::from_name(name).expect("a mechanism")).collect();
+                }
                 "cuts" => script.cuts_matter = rest == "matter",
                 "answer" => {
                     let (to, answer) = rest.split_once('=').expect("answer: question = reply");
@@ -301,10 +311,17 @@ impl Run {
         let found = self.answers.iter().find(|(to, _)| *to == exact || to == name);
         match (found, ask) {
             (Some((_, words)), _) => answer(words),
-            (None, Ask::Auth(credentials)) if credentials.secret.as_deref() == Some("pencil") => {
+            (None, Ask::Auth(credentials)) if credentials.password() == Some("pencil") => {
+                Answer::Granted(credentials.identity.as_str().into())
+            }
+            (None, Ask::Auth(credentials)) if credentials.proof == Proof::Exchanged(true) => {
                 Answer::Granted(credentials.identity.as_str().into())
             }
             (None, Ask::Auth(_)) => Answer::Denied,
+            (None, Ask::Keys(_)) => Answer::Keys(pencil_keys(), [7; NONCE_BYTES]),
+            (None, Ask::Round(true, ..)) => Answer::Challenge(b"hello".to_vec()),
+            (None, Ask::Round(_, _, Some(message))) if message == b"alice" => Answer::Granted("alice".into()),
+            (None, Ask::Round(..)) => Answer::Denied,
             (None, Ask::Message) => Answer::Reply(reply("250 2.0.0 queued as 1")),
             (None, _) => Answer::Yes,
         }
@@ -422,13 +439,24 @@ impl Run {
     }
 }
 
+/// The keys of `pencil`, salted as RFC 7677 §3 does.
+fn pencil_keys() -> ScramKeys {
+    let key = |text: &str| BASE64.decode(text).expect("base64").try_into().expect("32 octets");
+    ScramKeys {
+        iterations: 4096,
+        salt: BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64").into(),
+        stored_key: key("WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="),
+        server_key: key("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="),
+    }
+}
+
 fn tls_facts() -> Arc<TlsFacts> {
     Arc::new(TlsFacts {
         version: "TLSv1.3",
         cipher: "TLS_AES_256_GCM_SHA384".to_string(),
         server_name: None,
         client_certificate: None,
-        exporter: None,
+        exporter: Some(Arc::from(&b"exported"[..])),
         resumed: false,
     })
 }
@@ -443,6 +471,11 @@ fn name(ask: &Ask) -> (&'static str, String) {
         Ask::Proxied => ("proxied", String::new()),
         Ask::Helo => ("helo", String::new()),
         Ask::Auth(credentials) => ("auth", credentials.identity.clone()),
+        Ask::Keys(identity) => ("keys", identity.clone()),
+        Ask::Round(first, mechanism, message) => {
+            let text = message.as_deref().map_or("nothing".into(), String::from_utf8_lossy);
+            ("round", format!("{} {mechanism} {text}", if *first { "first" } else { "next" }))
+        }
         Ask::Mail(sender, _) => ("mail", sender.to_string()),
         Ask::Rcpt(recipient) => ("rcpt", recipient.address.to_string()),
         Ask::Data => ("data", String::new()),

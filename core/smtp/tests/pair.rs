@@ -168,7 +168,7 @@ impl Pair {
             Ask::Rcpt(recipient) if recipient.address.local().starts_with("no") => {
                 Answer::Reply(Reply::new(550, Enhanced(5, 1, 1), "no such user"))
             }
-            Ask::Auth(credentials) if credentials.secret.as_deref() == Some("pencil") => {
+            Ask::Auth(credentials) if credentials.password() == Some("pencil") => {
                 Answer::Granted(credentials.identity.as_str().into())
             }
             Ask::Auth(_) => Answer::Denied,

@@ -18,6 +18,7 @@
 //! | [`peer`] | [`SessionFacts`], [`TlsFacts`]: who is at the other end |
 //! | [`id`] | [`MessageId`], [`SessionId`], [`Timestamp`] |
 //! | [`event`] | [`Event`], [`Observer`]: what happened, said once, from which log line, counter and span are made |
+//! | [`login`] | [`login::Credentials`], [`login::Authenticator`]: what clients show, and who can judge it |
 //! | [`port`] | small traits for foreign needs: DNS, key-value, signing |
 //! | [`limits`] | every bound and the reason for it |
 
@@ -29,6 +30,7 @@ pub mod event;
 pub mod header;
 pub mod id;
 pub mod limits;
+pub mod login;
 pub mod message;
 pub mod outcome;
 pub mod peer;
@@ -43,7 +45,7 @@ pub use event::{Event, Observer};
 pub use id::{MessageId, SessionId, Timestamp};
 pub use message::Message;
 pub use outcome::Outcome;
-pub use peer::{Finding, SessionFacts, TlsFacts, Transport};
+pub use peer::{ClientCertificate, Finding, SessionFacts, TlsFacts, Transport};
 pub use reply::{Enhanced, Reply};
 pub use security::{Security, Tlsa};
 pub use verdict::{Edit, Fact, Judge, Judgement, Jury, Opinion, Question, Stage, StageSet, Verdict};

@@ -45,12 +45,27 @@ pub struct TlsFacts {
     pub cipher: String,
     /// The name the client asked for.
     pub server_name: Option<String>,
-    /// SHA-256 of the client's certificate, in hex, if it showed one.
-    pub client_certificate: Option<String>,
+    /// The client's certificate, if it showed one.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     /// `tls-exporter` channel binding (RFC 9266), for SCRAM-…-PLUS.
     pub exporter: Option<Arc<[u8]>>,
     /// Whether the handshake resumed an earlier session.
     pub resumed: bool,
+}
+
+/// A certificate of whose key the client has given proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of it, in lower-case hex.
+    pub fingerprint: String,
+    /// It leads to one of our authorities, or its fingerprint is on our list. What stands in it means nothing otherwise.
+    pub verified: bool,
+    /// The subject's last common name; empty without one.
+    pub common_name: String,
+    /// `rfc822Name`s among the subject's alternative names.
+    pub emails: Vec<String>,
+    /// `dNSName`s among them.
+    pub names: Vec<String>,
 }
 
 /// Everything known about a session so far. Shared by reference count; a new value is made when something is learned
@@ -80,6 +95,23 @@ pub struct SessionFacts {
 }
 
 impl SessionFacts {
+    /// A session of which nothing is known: for tests and for work without a client.
+    pub fn nobody() -> SessionFacts {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        SessionFacts {
+            id: SessionId::new(0),
+            transport: Transport::Local,
+            peer: nowhere,
+            local: nowhere,
+            peer_name: None,
+            helo: "".into(),
+            esmtp: false,
+            tls: None,
+            user: None,
+            trusted: false,
+        }
+    }
+
     /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPSA`, `LMTP…`: the protocol words of RFC 3848. `utf8` selects the forms of RFC 6531 §4.3.
     pub fn protocol(&self, utf8: bool) -> &'static str {
         let lmtp = self.transport == Transport::Lmtp;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::login::Credentials;
 use crate::{Address, Envelope, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts, Task};
 
 /// A moment of a transaction at which plugins are asked.
@@ -75,24 +76,6 @@ impl StageSet {
     /// Whether `stage` is in it.
     pub fn contains(self, stage: Stage) -> bool {
         self.0 & 1 << stage as u8 != 0
-    }
-}
-
-/// Credentials shown by a client, for the auth stage.
-#[derive(Clone)]
-pub struct Credentials {
-    /// `PLAIN`, `LOGIN`, …
-    pub mechanism: &'static str,
-    /// The authentication identity.
-    pub identity: String,
-    /// The password, for mechanisms that send it.
-    pub secret: Option<String>,
-}
-
-impl std::fmt::Debug for Credentials {
-    /// Never shows the secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({} {})", self.mechanism, self.identity)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use waypost_server::credential::password_file::hash_password;
+use waypost_login::password_file;
 
 use super::Common;
 use crate::first_start::secret;
@@ -14,7 +14,7 @@ use crate::first_start::secret;
 #[derive(Args)]
 #[command(
     after_help = "Each user has a mailbox of that name at every domain of `domains.own`, and logs in as NAME or NAME@DOMAIN. \
-    Passwords are kept as argon2id hashes in `users.file`. A running server takes changes on SIGHUP.\n\n\
+    Passwords are kept as argon2id hashes and keys for SCRAM-SHA-256 in `users.file`. A running server takes changes on SIGHUP.\n\n\
     Examples:\n  waypost user add alice                 asks for the password\n  \
     echo secret123 | waypost user add bob  takes it from standard input\n  waypost user list"
 )]
@@ -54,7 +54,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         Action::List { .. } => config.users.accounts.iter().for_each(|account| println!("{}", account.name)),
         Action::Add { name, .. } => {
             check_name(name)?;
-            rewrite(file, name, Some(&format!("{name}:{}", hash_password(&read_password()?))))?;
+            rewrite(file, name, Some(&password_file::line(name, &read_password()?)))?;
             println!("{name} stands in {}; a running server takes it on SIGHUP", file.display());
         }
         Action::Remove { name, .. } => {

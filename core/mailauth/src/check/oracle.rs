@@ -2,31 +2,29 @@
 //!
 //! mail-auth looks into a cache before it asks. This is that cache: what it does not know it notes, and says "not now"; the caller then has the
 //! notes answered through [`Dns`] and puts the same question to the library again. Verification is cheap and the rounds are few: one
-//! for the keys, one for each label of the tree walk at most.
+//! for the keys, mostly.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use mail_auth::common::cache::NoCache;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
-use mail_auth::dmarc::Dmarc;
 use mail_auth::hickory_resolver::TokioResolver;
 use mail_auth::hickory_resolver::config::ResolverConfig;
 use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
 use mail_auth::hickory_resolver::proto::op::ResponseCode;
 use mail_auth::{
-    DnsError as LibraryDnsError, DnssecStatus, Error, MX, MessageAuthenticator, Parameters, RecordSet, ResolverCache,
-    Txt,
+    DnsError as LibraryDnsError, Error, MX, MessageAuthenticator, Parameters, RecordSet, ResolverCache, Txt,
 };
 use waypost_types::Task;
 use waypost_types::port::{Dns, DnsAnswer, DnsError, DnsType};
 
-/// Names asked for one message: ten keys, and tree walks of eight names.
-const NAMES_MAX: usize = 64;
+/// Names asked for one message: ten keys, and where they point.
+const NAMES_MAX: usize = 24;
 
 /// The library, with a resolver that knows no server.
 pub(super) fn library() -> Result<MessageAuthenticator, String> {
@@ -41,7 +39,7 @@ pub(super) type With<'x, P> = Parameters<
     P,
     Texts,
     NoCache<Box<str>, RecordSet<MX>>,
-    Hosts,
+    NoCache<Box<str>, RecordSet<Ipv4Addr>>,
     NoCache<Box<str>, RecordSet<Ipv6Addr>>,
     NoCache<IpAddr, RecordSet<Box<str>>>,
 >;
@@ -50,7 +48,6 @@ pub(super) type With<'x, P> = Parameters<
 #[derive(Default)]
 pub(super) struct Oracle {
     texts: Texts,
-    hosts: Hosts,
 }
 
 impl Oracle {
@@ -60,7 +57,7 @@ impl Oracle {
             cache_txt: Some(&self.texts),
             cache_mx: None,
             cache_ptr: None,
-            cache_ipv4: Some(&self.hosts),
+            cache_ipv4: None,
             cache_ipv6: None,
         }
     }
@@ -73,19 +70,15 @@ impl Oracle {
 
     /// Whether the library was told "not now".
     pub(super) fn has_questions(&self) -> bool {
-        self.texts.0.has_wanted() || self.hosts.0.has_wanted()
+        self.texts.0.has_wanted()
     }
 
     /// Asks everything that was noted, side by side.
     pub(super) async fn answer(&self, dns: &dyn Dns) {
         let texts = ask_all(dns, self.texts.0.take_wanted(), DnsType::Txt).await;
         for (name, answer) in texts {
-            let text = parse(&name, answer);
+            let text = parse(answer);
             self.texts.0.learn(name, text);
-        }
-        let hosts = ask_all(dns, self.hosts.0.take_wanted(), DnsType::A).await;
-        for (name, answer) in hosts {
-            self.hosts.0.learn(name, addresses(answer));
         }
     }
 }
@@ -118,40 +111,18 @@ fn error(error: DnsError) -> Error {
     })
 }
 
-/// The record that the library wants at this name.
-fn parse(name: &str, answer: Result<DnsAnswer, DnsError>) -> Txt {
+/// The key that the library wants.
+fn parse(answer: Result<DnsAnswer, DnsError>) -> Txt {
     let records = match answer {
         Ok(answer) => answer.records,
         Err(failed) => return Txt::Error(error(failed)),
     };
-    if name.starts_with("_dmarc.") {
-        return policy(&records);
-    }
     let parsed = records.iter().map(|text| DomainKey::parse(text.as_bytes()));
     parsed.reduce(|first, next| first.or(next)).unwrap_or_else(none).into()
 }
 
-/// RFC 9989 §4.7: several DMARC records are none.
-fn policy(records: &[String]) -> Txt {
-    let mut policies = records.iter().filter(|text| text.trim_start().starts_with("v=DMARC1"));
-    match (policies.next(), policies.next()) {
-        (Some(only), None) => Dmarc::parse(only.as_bytes()).into(),
-        _ => none::<Dmarc>().into(),
-    }
-}
-
 fn none<T>() -> mail_auth::Result<T> {
     Err(Error::Dns(LibraryDnsError::InvalidRecordType))
-}
-
-/// Only whether the name exists matters: `None` if it does not.
-fn addresses(answer: Result<DnsAnswer, DnsError>) -> Option<RecordSet<Ipv4Addr>> {
-    let found = match answer {
-        Ok(answer) => answer.records.iter().filter_map(|text| text.parse().ok()).collect(),
-        Err(DnsError::NoData) => Vec::new(),
-        Err(_) => return None,
-    };
-    Some(RecordSet { rrset: Arc::from(found), dnssec_status: DnssecStatus::Indeterminate })
 }
 
 /// Names with what is known, and those that are wanted.
@@ -212,7 +183,7 @@ impl ResolverCache<Box<str>, Txt> for Texts {
     {
         let Some(name) = spelled(name) else { return Some(Txt::Error(Error::ParseError)) };
         // Reports about failures (RFC 6651) and third-party signatures (RFC 6541) are nothing that we follow up.
-        if !name.contains("._domainkey.") && !name.starts_with("_dmarc.") || name.starts_with("_report.") {
+        if !name.contains("._domainkey.") || name.starts_with("_report.") {
             return Some(Txt::Error(Error::Dns(LibraryDnsError::InvalidRecordType)));
         }
         let not_now = || Txt::Error(Error::Dns(LibraryDnsError::Resolver("not asked yet".to_string())));
@@ -228,30 +199,6 @@ impl ResolverCache<Box<str>, Txt> for Texts {
     }
 
     fn insert(&self, _: Box<str>, _: Txt, _: std::time::Instant) {}
-}
-
-/// The library's cache of A records: asked only for whether an author's domain exists.
-#[derive(Default)]
-pub(super) struct Hosts(Notes<Option<RecordSet<Ipv4Addr>>>);
-
-impl ResolverCache<Box<str>, RecordSet<Ipv4Addr>> for Hosts {
-    fn get<Q>(&self, name: &Q) -> Option<RecordSet<Ipv4Addr>>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.0.look_up(&spelled(name)?).flatten()
-    }
-
-    fn remove<Q>(&self, _: &Q) -> Option<RecordSet<Ipv4Addr>>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        None
-    }
-
-    fn insert(&self, _: Box<str>, _: RecordSet<Ipv4Addr>, _: std::time::Instant) {}
 }
 
 /// The text of a key of which the trait tells only that it can be hashed as `str` is: what it feeds a hasher are its octets and a
@@ -293,12 +240,5 @@ mod tests {
         assert_eq!(texts.0.take_wanted().len(), NAMES_MAX);
         texts.get::<str>("_report._domainkey.example.com.");
         assert!(!texts.0.has_wanted());
-    }
-
-    #[test]
-    fn several_policies_are_none() {
-        let record = "v=DMARC1; p=reject".to_string();
-        assert!(matches!(policy(&[record.clone(), "other".into()]), Txt::Dmarc(_)));
-        assert!(matches!(policy(&[record.clone(), record]), Txt::Error(_)));
     }
 }

@@ -37,7 +37,8 @@ fn verifier(zone: Zone) -> Verifier {
 }
 
 async fn check(zone: Zone, sender: &str, text: &str) -> Vec<Finding> {
-    verifier(zone).check(&session(), &from(sender), &Message::new(Bytes::copy_from_slice(text.as_bytes()))).await
+    let message = Message::new(Bytes::copy_from_slice(text.as_bytes()));
+    verifier(zone).check(&session(), &from(sender), &message).await.findings
 }
 
 fn result<'a>(findings: &'a [Finding], method: &str) -> &'a str {
@@ -60,7 +61,7 @@ async fn aligned_spf_passes_dmarc() {
     assert_eq!(
         field,
         "Authentication-Results: mx.example.net;\r\n\tiprev=pass (mail.example.com) policy.iprev=192.0.2.1;\r\n\
-         \tspf=pass smtp.mailfrom=a@example.com;\r\n\tdkim=none;\r\n\tdmarc=pass (p=reject) header.from=example.com\r\n"
+         \tspf=pass smtp.mailfrom=a@example.com;\r\n\tdkim=none;\r\n\tdmarc=pass (p=reject) header.from=example.com;\r\n\tarc=none\r\n"
     );
 }
 
@@ -70,6 +71,27 @@ async fn a_stranger_in_an_authors_name_fails_dmarc() {
     zone.add("evil.example", DnsType::Txt, "v=spf1 +all");
     let findings = check(zone, "x@evil.example", MESSAGE).await;
     assert_eq!((result(&findings, "spf"), result(&findings, "dmarc")), ("pass", "fail"));
+}
+
+#[tokio::test]
+async fn what_a_domain_demands_is_said_unless_a_trusted_sealer_saw_it_pass() {
+    let mut zone = spf_zone("v=spf1 -all");
+    zone.add("evil.example", DnsType::Txt, "v=spf1 +all");
+    let message = Message::new(Bytes::from_static(MESSAGE.as_bytes()));
+    let checked = verifier(zone).check(&session(), &from("x@evil.example"), &message).await;
+    let demand = checked.demand.expect("a demand");
+    assert_eq!((demand.domain.as_str(), demand.policy, demand.excused), ("example.com", Policy::Reject, false));
+    let honest = verifier(spf_zone("v=spf1 ip4:192.0.2.1 -all"));
+    assert_eq!(honest.check(&session(), &from("a@example.com"), &message).await.demand, None);
+}
+
+#[tokio::test]
+async fn two_authors_domains_are_nobodys() {
+    let message = MESSAGE.replace("a@example.com", "a@example.com, b@example.org");
+    let findings = check(spf_zone("v=spf1 +all"), "a@example.com", &message).await;
+    assert_eq!(result(&findings, "dmarc"), "permerror", "{findings:?}");
+    let same = MESSAGE.replace("a@example.com", "a@example.com, b@Example.com");
+    assert_eq!(result(&check(spf_zone("v=spf1 +all"), "a@example.com", &same).await, "dmarc"), "pass");
 }
 
 #[tokio::test]
@@ -135,10 +157,14 @@ async fn a_resolver_that_hangs_costs_the_timeout_and_no_more() {
     options.timeout = Duration::from_millis(20);
     let verifier = Verifier::new(options).expect("a verifier");
     let message = Message::new(Bytes::from_static(MESSAGE.as_bytes()));
-    let findings = verifier.check(&session(), &from("a@example.com"), &message).await;
-    for method in ["spf", "dkim", "dmarc"] {
-        assert_eq!(result(&findings, method), "temperror");
-    }
+    let findings = verifier.check(&session(), &from("a@example.com"), &message).await.findings;
+    let field = results_field("mx.example.net", &findings);
+    assert_eq!(
+        field,
+        "Authentication-Results: mx.example.net;\r\n\tiprev=pass (mail.example.com) policy.iprev=192.0.2.1;\r\n\
+         \tspf=temperror (not known in time) smtp.mailfrom=a@example.com;\r\n\tdkim=none;\r\n\
+         \tdmarc=temperror (not known in time) header.from=example.com;\r\n\tarc=fail (not known in time)\r\n"
+    );
 }
 
 #[tokio::test]

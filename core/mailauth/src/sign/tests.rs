@@ -63,7 +63,7 @@ async fn findings(record: &str, text: &str) -> Vec<Finding> {
         trusted: false,
     };
     let message = Message::new(Bytes::copy_from_slice(text.as_bytes()));
-    let all = verifier.check(&session, &Envelope::default(), &message).await;
+    let all = verifier.check(&session, &Envelope::default(), &message).await.findings;
     all.into_iter().filter(|finding| finding.method == "dkim").collect()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`server`]: certificates by SNI, reloaded while in use, a policy per port;
 //! * [`client`]: what a [`waypost_types::Security`] demands, sessions kept for resumption;
+//! * `client_certificate`: whose certificates are believed, and what they say;
 //! * [`dane`]: TLSA records against a chain (RFC 7671, RFC 7672);
 //! * [`files`]: PEM in and out, the self-signed certificate of a first start.
 //!
@@ -10,6 +11,7 @@
 //! where it does not.
 
 pub mod client;
+mod client_certificate;
 pub mod dane;
 pub mod files;
 pub mod server;

@@ -1,7 +1,7 @@
 //! TLS as a server: certificates chosen by SNI, swapped while sessions go on, one policy per port.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,25 +14,27 @@ use rustls::server::{
     ClientHello, NoClientAuth, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsAcceptor;
 use waypost_types::TlsFacts;
 
+use super::client_certificate::Trust;
 use super::files::{CertificateFiles, TlsError, load_pair, self_signed};
-use super::{EXPORTER_BYTES, EXPORTER_LABEL, SERVER_PROVIDER, TlsVersion, facts, fingerprint, server_provider};
+use super::{EXPORTER_BYTES, EXPORTER_LABEL, SERVER_PROVIDER, TlsVersion, facts, server_provider};
 use crate::Stream;
 
-/// Whether clients are asked for a certificate. Any certificate whose key the client holds is taken; its fingerprint is in
-/// [`TlsFacts`], and policy decides what it is worth.
+/// Whether clients are asked for a certificate. [`TlsFacts`] say which it is and whether it is to be believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// Not asked for: some senders stumble over the request.
     #[default]
     None,
-    /// Asked for, not needed.
+    /// Asked for, not needed; one that is not believed does no harm.
     Ask,
-    /// No session without one.
+    /// No session without one that is believed, if anybody is; otherwise any will do.
     Require,
 }
 
@@ -52,6 +54,10 @@ pub struct ServerTlsOptions {
     pub tickets: bool,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
+    /// PEM files of the authorities whose client certificates are believed.
+    pub client_authorities: Vec<PathBuf>,
+    /// SHA-256 fingerprints of client certificates that are believed, whoever gave them.
+    pub client_fingerprints: Vec<String>,
     /// The handshake must be over by then.
     pub handshake_timeout: Duration,
 }
@@ -65,6 +71,8 @@ impl Default for ServerTlsOptions {
             alpn: Vec::new(),
             tickets: true,
             client_certificates: ClientCertificates::None,
+            client_authorities: Vec::new(),
+            client_fingerprints: Vec::new(),
             handshake_timeout: Duration::from_secs(30),
         }
     }
@@ -78,7 +86,7 @@ pub struct ServerTls {
 
 struct Shared {
     options: ServerTlsOptions,
-    config: ArcSwap<ServerConfig>,
+    config: ArcSwap<(Arc<ServerConfig>, Arc<Trust>)>,
     /// Outlives reloads, so that tickets of before are honoured after.
     ticketer: Option<Arc<dyn ProducesTickets>>,
 }
@@ -97,8 +105,8 @@ impl ServerTls {
         } else {
             None
         };
-        let config = build(&options, ticketer.clone())?;
-        Ok(ServerTls { shared: Arc::new(Shared { options, config: ArcSwap::from_pointee(config), ticketer }) })
+        let config = ArcSwap::from_pointee(build(&options, ticketer.clone())?);
+        Ok(ServerTls { shared: Arc::new(Shared { options, config, ticketer }) })
     }
 
     /// With the self-signed certificate in `directory`, which is made on first start (see [`self_signed`]); `options.certificates`
@@ -133,29 +141,34 @@ impl ServerTls {
 
     /// Negotiates TLS as a server.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
-        let acceptor = TlsAcceptor::from(self.shared.config.load_full());
+        let (config, trust) = (*self.shared.config.load_full()).clone();
+        let acceptor = TlsAcceptor::from(config);
         let timeout = self.shared.options.handshake_timeout;
         let stream = tokio::time::timeout(timeout, acceptor.accept(stream)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("TLS handshake not finished in {timeout:?}"))
         })??;
-        let facts = server_facts(stream.get_ref().1);
+        let facts = server_facts(stream.get_ref().1, &trust);
         Ok((Box::new(stream), facts))
     }
 }
 
-fn server_facts(connection: &ServerConnection) -> Arc<TlsFacts> {
+fn server_facts(connection: &ServerConnection, trust: &Trust) -> Arc<TlsFacts> {
     let exporter = (connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3))
         .then(|| connection.export_keying_material([0; EXPORTER_BYTES], EXPORTER_LABEL, None).ok())
         .flatten()
         .map(|bytes| Arc::from(bytes.as_slice()));
     let mut facts = facts(connection, connection.server_name().map(str::to_string), exporter);
-    if let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) {
-        Arc::make_mut(&mut facts).client_certificate = Some(fingerprint(certificate));
+    if let Some(chain) = connection.peer_certificates() {
+        Arc::make_mut(&mut facts).client_certificate = trust.describe(chain);
     }
     facts
 }
 
-fn build(options: &ServerTlsOptions, ticketer: Option<Arc<dyn ProducesTickets>>) -> Result<ServerConfig, TlsError> {
+fn build(
+    options: &ServerTlsOptions,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+) -> Result<(Arc<ServerConfig>, Arc<Trust>), TlsError> {
+    let trust = Arc::new(Trust::new(&options.client_authorities, &options.client_fingerprints)?);
     let provider = &server_provider(&options.cipher_suites)?;
     let keys = options.certificates.iter().map(|files| load_pair(files, provider)).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
@@ -164,7 +177,7 @@ fn build(options: &ServerTlsOptions, ticketer: Option<Arc<dyn ProducesTickets>>)
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(options.version_min.versions())
         .map_err(|error| TlsError::Settings(error.to_string()))?
-        .with_client_cert_verifier(client_verifier(options.client_certificates))
+        .with_client_cert_verifier(client_verifier(options.client_certificates, trust.clone()))
         .with_cert_resolver(Arc::new(BySni { keys }));
     config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     match ticketer {
@@ -178,14 +191,14 @@ fn build(options: &ServerTlsOptions, ticketer: Option<Arc<dyn ProducesTickets>>)
             config.send_tls13_tickets = 0;
         }
     }
-    Ok(config)
+    Ok((Arc::new(config), trust))
 }
 
-fn client_verifier(wanted: ClientCertificates) -> Arc<dyn ClientCertVerifier> {
+fn client_verifier(wanted: ClientCertificates, trust: Arc<Trust>) -> Arc<dyn ClientCertVerifier> {
     match wanted {
         ClientCertificates::None => Arc::new(NoClientAuth),
-        ClientCertificates::Ask => Arc::new(AnyClientCertificate { mandatory: false }),
-        ClientCertificates::Require => Arc::new(AnyClientCertificate { mandatory: true }),
+        ClientCertificates::Ask => Arc::new(HeldCertificate { mandatory: false, trust }),
+        ClientCertificates::Require => Arc::new(HeldCertificate { mandatory: true, trust }),
     }
 }
 
@@ -215,27 +228,32 @@ fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
 
-/// Takes any client certificate of whose key the client gives proof.
+/// Takes client certificates of whose key the client gives proof: any, unless one is required and somebody is believed.
 #[derive(Debug)]
-struct AnyClientCertificate {
+struct HeldCertificate {
     mandatory: bool,
+    trust: Arc<Trust>,
 }
 
-impl ClientCertVerifier for AnyClientCertificate {
+impl ClientCertVerifier for HeldCertificate {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        self.trust.hints()
     }
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
+        if self.mandatory && !self.trust.is_empty() && !self.trust.covers(&chain, now) {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
         Ok(ClientCertVerified::assertion())
     }
 

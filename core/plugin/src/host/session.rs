@@ -26,7 +26,12 @@ pub(crate) fn link(linker: &mut LinkerInstance<'_, Ctx>) -> Result<()> {
         Ok(ctx.case.session()?.tls.as_ref().map(|tls| format!("{}:{}", tls.version, tls.cipher)))
     })?;
     function(linker, "tls-client-cert-sha256", |ctx, ()| {
-        Ok(ctx.case.session()?.tls.as_ref().and_then(|tls| tls.client_certificate.clone()))
+        Ok(ctx
+            .case
+            .session()?
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.client_certificate.as_ref().map(|c| c.fingerprint.clone())))
     })?;
     function(linker, "get-var", |ctx, (key,): (String,)| {
         Ok(ctx.case.seat.variables.iter().find(|(there, _)| *there == key).map(|(_, value)| value.clone()))

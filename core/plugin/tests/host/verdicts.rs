@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waypost_plugin::{FaultPolicy, Grants, Host, OnFault, PluginOptions, Source};
-use waypost_types::verdict::Credentials;
+use waypost_types::login::{Credentials, Proof};
 use waypost_types::{Finding, Judge, MailParameters, Notify, Question, Recipient, Stage, StageSet, Transport, Verdict};
 
 use crate::bench::*;
@@ -96,7 +96,8 @@ async fn a_message_larger_than_the_plugin_wants_is_not_shown_to_it() {
 async fn credentials_are_judged_and_secrets_need_a_grant() {
     let world = World::default();
     let auth = async |host: &Host, identity: &str, secret: &str| {
-        let credentials = Credentials { mechanism: "PLAIN", identity: identity.into(), secret: Some(secret.into()) };
+        let credentials =
+            Credentials { mechanism: "PLAIN", identity: identity.into(), proof: Proof::Password(secret.into()) };
         let judgement = host.open().judge(Question { credentials: Some(credentials), ..question(Stage::Auth) }).await;
         let reply = match &judgement.verdict {
             Verdict::Refuse(reply) | Verdict::Defer(reply) => reply.to_string(),

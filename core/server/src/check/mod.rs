@@ -3,6 +3,7 @@
 //! | page | stage | what it says |
 //! |---|---|---|
 //! | this | MAIL, RCPT | `553 5.6.7` to an address beyond ASCII without SMTPUTF8 (RFC 6531 §3.5) |
+//! | `sender` | MAIL | `553 5.7.1` to a user who sends as somebody else |
 //! | `stage` | connect, HELO, MAIL, RCPT | names, domains and access tables, in their order, as the port's rules want |
 //! | `access` | | what the rows of access tables mean |
 //! | `dns` | | what is asked of DNS |
@@ -11,6 +12,7 @@
 pub(crate) mod access;
 mod dns;
 pub(crate) mod relay;
+pub(crate) mod sender;
 pub(crate) mod stage;
 
 use waypost_types::{Address, Enhanced, Reply};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_mailauth::results_field;
+use waypost_mailauth::{Checked, Demand, Policy, results_field};
 use waypost_queue::{Delivery, Entry, Kind, Origin, StoreError};
 use waypost_route::Router;
 use waypost_smtp::server::Answer;
 use waypost_types::{
-    Address, Enhanced, Envelope, Event, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts,
+    Address, Edit, Enhanced, Envelope, Event, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts,
     Stage, Timestamp, Transport, edit, limits,
 };
 
@@ -22,9 +22,13 @@ use super::forward::{self, Part, Parts};
 use super::rewrite;
 use super::survey::{Survey, survey};
 use crate::check::relay::Target;
+use crate::options::DmarcMode;
 use crate::pipeline::{Fate, Pipeline};
 use crate::shared::wall_clock;
 use crate::trace_header;
+
+/// Marks mail that its author's domain wants to be suspected; for filters behind us. Forged ones are removed.
+pub(crate) const QUARANTINE: &str = "X-Waypost-Quarantine";
 
 /// A message on its way through the steps.
 struct Candidate {
@@ -69,7 +73,11 @@ impl Pipeline {
         if let Some(reply) = self.objection(&found, &facts) {
             return Err(self.refuse(Stage::Message, &facts, reply, "header", Some(&envelope), None));
         }
-        let findings = self.authenticate(&facts, &envelope, &message).await;
+        let Checked { findings, demand } = self.authenticate(&facts, &envelope, &message).await;
+        if let Some(reply) = demand.and_then(|demand| self.enforce(&demand)) {
+            return Err(self.refuse(Stage::Message, &facts, reply, "dmarc", Some(&envelope), None));
+        }
+        let findings = findings.into();
         let now = wall_clock();
         let id = self.shared.message_id(now);
         found.unwanted.iter().rev().for_each(|range| message.cut(range.clone()));
@@ -124,12 +132,37 @@ impl Pipeline {
         None
     }
 
-    async fn authenticate(&self, facts: &SessionFacts, envelope: &Envelope, message: &Message) -> Arc<[Finding]> {
+    async fn authenticate(&self, facts: &SessionFacts, envelope: &Envelope, message: &Message) -> Checked {
         let wanted = self.rules.authenticate_mail && !self.trusted && facts.user.is_none();
-        match &self.shared.services.verifier {
-            Some(verifier) if wanted => verifier.check(facts, envelope, message).await.into(),
-            _ => Arc::from([]),
+        let verifier = self.shared.services.verifier.load();
+        match &*verifier {
+            Some(verifier) if wanted => verifier.check(facts, envelope, message).await,
+            _ => Checked::default(),
         }
+    }
+
+    /// Does what the author's domain demands, as far as this door goes along: a refusal, or a mark for the message.
+    fn enforce(&mut self, demand: &Demand) -> Option<Reply> {
+        let Demand { domain, policy, excused } = demand;
+        if self.rules.dmarc == DmarcMode::Report || *excused {
+            return None;
+        }
+        let why = format!("DMARC policy of {domain}: p={}", policy.word());
+        match policy {
+            Policy::None => {}
+            Policy::Reject => {
+                let text = format!("mail from {domain} is not authenticated, and its DMARC policy is p=reject");
+                return Some(Reply::new(550, Enhanced(5, 7, 1), text));
+            }
+            Policy::Quarantine if self.rules.dmarc == DmarcMode::EnforceAndHold => {
+                self.transaction.fate = Some(Fate::Hold(why.into()));
+            }
+            Policy::Quarantine => {
+                let mark = Edit::PrependHeader { name: QUARANTINE.into(), value: why };
+                self.transaction.edits.push(mark);
+            }
+        }
+        None
     }
 
     /// What has to stand in front of the original before judges see it: missing fields of a submission, and the empty line that a

@@ -13,6 +13,8 @@ mod forward;
 mod rewrite;
 mod survey;
 
+pub(crate) use admit::QUARANTINE;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;

@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use waypost_net::{ClientTls, ClientTlsOptions, ListenOptions, ServerTls, ServerTlsOptions, Stream, bind};
 use waypost_queue::{Claim, Entry, Handoff, MemoryStore, Store};
 use waypost_route::{Alias, AliasKey, RelayDomain, Router, Tables, Target};
-use waypost_server::{AuthError, Authenticator, Listener, Options, Rules, Server, Services};
+use waypost_server::{Listener, Options, Rules, Server, Services};
 use waypost_smtp::server::Policy;
+use waypost_types::login::{Authenticator, Credentials, Judged};
 use waypost_types::port::{Dns, DnsAnswer, DnsError, DnsType};
-use waypost_types::verdict::Credentials;
 use waypost_types::{
-    Address, Domain, Event, Host, Judge, Judgement, Jury, Observer, Question, Security, Stage, StageSet, Task,
+    Address, Domain, Event, Host, Judge, Judgement, Jury, Observer, Question, Security, SessionFacts, Stage, StageSet,
+    Task,
 };
 
 /// No test waits longer than this for anything.
@@ -76,8 +77,8 @@ impl Dns for Names {
 pub struct Alice;
 
 impl Authenticator for Alice {
-    fn authenticate<'a>(&'a self, credentials: &'a Credentials) -> Task<'a, Result<Option<Arc<str>>, AuthError>> {
-        let good = credentials.identity == "alice" && credentials.secret.as_deref() == Some("secret");
+    fn authenticate<'a>(&'a self, credentials: &'a Credentials, _: &'a SessionFacts) -> Task<'a, Judged> {
+        let good = credentials.identity == "alice" && credentials.password() == Some("secret");
         Box::pin(async move { Ok(good.then(|| Arc::from("alice"))) })
     }
 }
@@ -202,7 +203,7 @@ impl Plan {
             handoff: hands.clone(),
             router: Arc::new(ArcSwap::from_pointee(router())),
             credentials: Some(Arc::new(Alice)),
-            verifier: None,
+            verifier: Arc::default(),
             dns: Arc::new(self.dns),
             observer: log.clone(),
         };

@@ -1,8 +1,8 @@
 //! LOGIN (draft-murchison-sasl-login): user and password, each for its own prompt. An initial response is the user.
 
-use waypost_types::verdict::Credentials;
+use waypost_types::login::{Credentials, Proof};
 
-use super::{Exchange, Step};
+use super::{Ending, Exchange, Step};
 
 /// The user, once known.
 #[derive(Debug, Default)]
@@ -22,7 +22,9 @@ impl Exchange for Login {
                 self.identity = Some(text);
                 Step::Challenge(b"Password:".to_vec())
             }
-            Some(identity) => Step::Ask(Credentials { mechanism: "LOGIN", identity, secret: Some(text) }),
+            Some(identity) => {
+                Step::Ask(Credentials { mechanism: "LOGIN", identity, proof: Proof::Password(text) }, Ending::default())
+            }
         }
     }
 }
@@ -37,7 +39,7 @@ mod tests {
         assert!(matches!(login.handle(None), Step::Challenge(c) if c == b"Username:"));
         assert!(matches!(login.handle(Some(b"alice")), Step::Challenge(c) if c == b"Password:"));
         match login.handle(Some(b"pencil")) {
-            Step::Ask(c) => assert_eq!((&*c.identity, c.secret.as_deref()), ("alice", Some("pencil"))),
+            Step::Ask(c, _) => assert_eq!((&*c.identity, c.password()), ("alice", Some("pencil"))),
             other => panic!("{other:?}"),
         }
     }

@@ -1,8 +1,8 @@
 //! PLAIN, RFC 4616: `authorization NUL authentication NUL password` in one message.
 
-use waypost_types::verdict::Credentials;
+use waypost_types::login::{Credentials, Proof};
 
-use super::{Exchange, Step};
+use super::{Ending, Exchange, Step};
 
 /// Holds nothing: everything comes in one message.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Plain;
 impl Exchange for Plain {
     fn handle(&mut self, response: Option<&[u8]>) -> Step {
         let Some(response) = response else { return Step::Challenge(Vec::new()) };
-        parse(response).map_or(Step::Malformed, Step::Ask)
+        parse(response).map_or(Step::Malformed, |credentials| Step::Ask(credentials, Ending::default()))
     }
 }
 
@@ -25,7 +25,7 @@ fn parse(response: &[u8]) -> Option<Credentials> {
     (proper && own).then(|| Credentials {
         mechanism: "PLAIN",
         identity: identity.to_string(),
-        secret: Some(secret.to_string()),
+        proof: Proof::Password(secret.to_string()),
     })
 }
 
@@ -35,7 +35,7 @@ mod tests {
 
     fn asked(response: &[u8]) -> Option<(String, String)> {
         match Plain.handle(Some(response)) {
-            Step::Ask(c) => Some((c.identity, c.secret.unwrap())),
+            Step::Ask(c, _) => Some((c.identity.clone(), c.password().expect("a password").to_string())),
             _ => None,
         }
     }

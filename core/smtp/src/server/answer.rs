@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use waypost_types::Reply;
 
-use super::state::{About, State};
+use super::state::{About, State, Talk};
 use super::{Answer, CloseReason, EMPTY, Session, greeting, words};
 use crate::data::Decoder;
+use crate::sasl::{Ending, Exchange};
 
 impl Session {
     pub(super) fn on_answer(&mut self, now: Instant, about: About, answer: Answer) {
@@ -19,7 +20,12 @@ impl Session {
             // Whoever speaks for others has been let in already.
             About::Proxied => self.on_connect_answer(now, answer, Duration::ZERO),
             About::Helo { esmtp } => self.on_helo_answer(now, esmtp, answer),
-            About::Auth => self.on_auth_answer(answer),
+            About::Auth(ending) => self.on_auth_answer(answer, ending),
+            About::Keys(exchange) => self.on_keys_answer(exchange, answer),
+            About::Round(exchange) => match answer {
+                Answer::Challenge(challenge) => self.challenge(&challenge, Talk::Exchange(exchange, false)),
+                answer => self.on_auth_answer(answer, Ending::default()),
+            },
             About::Message => self.on_message_answer(now, answer),
             About::Mail => match decided(answer, self.sender_ok()) {
                 Ok(yes) => self.say(&yes),
@@ -104,15 +110,38 @@ impl Session {
         }
     }
 
-    fn on_auth_answer(&mut self, answer: Answer) {
-        let no = match answer {
-            Answer::Granted(user) => {
+    fn on_keys_answer(&mut self, mut exchange: Box<dyn Exchange>, answer: Answer) {
+        match answer {
+            Answer::Keys(keys, nonce) => {
+                let step = exchange.handle_keys(keys, nonce);
+                self.on_step(exchange, false, step);
+            }
+            Answer::Reply(no) if !no.is_positive() => self.refuse(&no),
+            other => panic!("{other:?} holds no keys"),
+        }
+    }
+
+    /// The verdict, after the mechanism's last words if it has any.
+    fn on_auth_answer(&mut self, answer: Answer, ending: Ending) {
+        let (verdict, last) = match answer {
+            Answer::Granted(user) => (Ok(user), ending.granted),
+            Answer::Denied => (Err(words::AUTH_FAILED), ending.denied),
+            Answer::Reply(no) if !no.is_positive() => (Err(no), None),
+            other => panic!("{other:?} does not say who has logged in"),
+        };
+        match last {
+            Some(last) => self.challenge(&last, Talk::Ending(verdict)),
+            None => self.end_sasl(verdict),
+        }
+    }
+
+    pub(super) fn end_sasl(&mut self, verdict: Result<Arc<str>, Reply>) {
+        let no = match verdict {
+            Ok(user) => {
                 Arc::make_mut(&mut self.facts).user = Some(user);
                 return self.say(&words::LOGGED_IN);
             }
-            Answer::Denied => words::AUTH_FAILED,
-            Answer::Reply(no) if !no.is_positive() => no,
-            other => panic!("{other:?} does not say who has logged in"),
+            Err(no) => no,
         };
         self.failed_logins += u32::from(no.is_permanent());
         self.refuse(&no);

@@ -34,7 +34,9 @@ pub(super) fn offered(
     let keep = |extension: Extension| match extension {
         Extension::StartTls => !inside_tls && matches!(policy.tls, TlsMode::Opportunistic | TlsMode::Required),
         Extension::RequireTls => inside_tls,
-        Extension::Auth => policy.auth.is_offered(inside_tls),
+        Extension::Auth => {
+            policy.auth.is_offered(inside_tls) && policy.mechanisms(facts.tls.as_deref()).next().is_some()
+        }
         Extension::BinaryMime => extensions.contains(Extension::Chunking),
         Extension::FutureRelease => has_clock,
         _ => true,
@@ -52,12 +54,12 @@ pub(super) fn hello(policy: &Policy, facts: &SessionFacts, offered: ExtensionSet
         }
         text.push('\n');
         text.push_str(extension.keyword());
-        arguments(&mut text, extension, policy, clock);
+        arguments(&mut text, extension, policy, facts, clock);
     }
     Reply::plain(250, text)
 }
 
-fn arguments(text: &mut String, extension: Extension, policy: &Policy, clock: Option<Timestamp>) {
+fn arguments(text: &mut String, extension: Extension, policy: &Policy, facts: &SessionFacts, clock: Option<Timestamp>) {
     match extension {
         Extension::Size => write!(text, " {}", policy.message_bytes_max),
         Extension::Limits => write!(text, " MAILMAX={} RCPTMAX={}", policy.messages_max, policy.recipients_max),
@@ -70,7 +72,8 @@ fn arguments(text: &mut String, extension: Extension, policy: &Policy, clock: Op
         Extension::XClient => write!(text, " {}", super::proxied::CLIENT_ATTRIBUTES),
         Extension::XForward => write!(text, " {}", super::proxied::FORWARD_ATTRIBUTES),
         Extension::Auth => {
-            policy.auth_mechanisms.iter().try_for_each(|mechanism| write!(text, " {}", mechanism.name()))
+            let mut mechanisms = policy.mechanisms(facts.tls.as_deref());
+            mechanisms.try_for_each(|mechanism| write!(text, " {}", mechanism.name()))
         }
         _ => Ok(()),
     }

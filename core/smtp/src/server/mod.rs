@@ -34,11 +34,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use waypost_types::verdict::Credentials;
+use waypost_types::login::{Credentials, ScramKeys};
 use waypost_types::{Envelope, MailParameters, Recipient, Reply, ReversePath, SessionFacts, Timestamp, TlsFacts};
 
 use self::state::{About, State, Transaction};
 use crate::extension::ExtensionSet;
+use crate::sasl::NONCE_BYTES;
 
 pub use self::proxied::Forwarded;
 
@@ -104,6 +105,11 @@ pub enum Ask {
     Helo,
     /// Are these credentials good? Answer with [`Answer::Granted`], [`Answer::Denied`] or a 4yz refusal.
     Auth(Credentials),
+    /// What are this user's SCRAM keys? Answer with [`Answer::Keys`] or a 4yz refusal.
+    Keys(String),
+    /// What does the back end say to this message of the mechanism of that name? Answer with [`Answer::Challenge`],
+    /// [`Answer::Granted`], [`Answer::Denied`] or a 4yz refusal. With `true` an exchange begins.
+    Round(bool, &'static str, Option<Vec<u8>>),
     /// MAIL.
     Mail(ReversePath, MailParameters),
     /// RCPT.
@@ -126,10 +132,14 @@ pub enum Answer {
     Reply(Reply),
     /// No, and close the connection after this reply whatever its code.
     Close(Reply),
-    /// Auth: who it is.
+    /// Auth, Round: who it is.
     Granted(Arc<str>),
-    /// Auth: wrong. The reply is 535 5.7.8.
+    /// Auth, Round: wrong. The reply is 535 5.7.8.
     Denied,
+    /// Round: send this and bring the answer.
+    Challenge(Vec<u8>),
+    /// Keys: these, and chance for our part of the nonce.
+    Keys(ScramKeys, [u8; NONCE_BYTES]),
     /// Message over LMTP: one reply for each accepted recipient, in order.
     Each(Vec<Reply>),
 }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_types::{Host, Transport, limits};
+use waypost_types::{Host, TlsFacts, Transport, limits};
 
 use crate::extension::{Extension, ExtensionSet};
 use crate::sasl::Mechanism;
@@ -102,8 +102,10 @@ pub struct Policy {
     pub tls: TlsMode,
     /// AUTH.
     pub auth: AuthMode,
-    /// Offered in this order.
+    /// Offered in this order, each where it can be used ([`Mechanism::is_usable`]).
     pub auth_mechanisms: Vec<Mechanism>,
+    /// The back end carries out every mechanism that goes beyond passwords and certificates: its messages are passed through.
+    pub auth_relayed: bool,
     /// Failed logins before the session is closed with 421.
     pub auth_failures_max: u32,
     /// MAIL needs HELO or EHLO first.
@@ -155,6 +157,7 @@ impl Policy {
             tls: TlsMode::Opportunistic,
             auth: AuthMode::Off,
             auth_mechanisms: vec![Mechanism::Plain, Mechanism::Login],
+            auth_relayed: false,
             auth_failures_max: 3,
             helo_required: true,
             strict_paths: false,
@@ -219,6 +222,11 @@ impl Policy {
         }
     }
 
+    /// The mechanisms that a session with these TLS facts is offered.
+    pub fn mechanisms<'a>(&'a self, tls: Option<&'a TlsFacts>) -> impl Iterator<Item = Mechanism> + 'a {
+        self.auth_mechanisms.iter().copied().filter(move |mechanism| mechanism.is_usable(tls))
+    }
+
     /// Whether this is LMTP.
     pub fn is_lmtp(&self) -> bool {
         self.transport == Transport::Lmtp
@@ -241,6 +249,11 @@ impl Policy {
         }
         if self.auth.is_on() && self.auth_mechanisms.is_empty() {
             return Err("AUTH is on without any mechanism: name at least PLAIN");
+        }
+        if !self.auth_relayed && self.auth_mechanisms.iter().any(|mechanism| mechanism.is_foreign()) {
+            return Err(
+                "a mechanism is offered that only a back end such as Dovecot can carry out: take it off the list",
+            );
         }
         if self.message_bytes_max == 0 || self.recipients_max == 0 || self.messages_max == 0 {
             return Err("sizes and counts of messages and recipients must not be zero");

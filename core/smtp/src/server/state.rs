@@ -16,7 +16,7 @@ use crate::extension::{Extension, ExtensionSet};
 use crate::line::{self, Cut};
 use crate::parameter::{self, InvalidParameter};
 use crate::path::{self, ForwardPath, InvalidPath};
-use crate::sasl::{self, Exchange, Mechanism, Step};
+use crate::sasl::{self, Ending, Exchange, Mechanism, Step, Surroundings};
 use crate::timer::Wait;
 
 /// Where a session is. While a question is open the state is the one to which a refusal returns.
@@ -29,7 +29,7 @@ pub(super) enum State {
     /// The next line is a command.
     Command,
     /// The next line belongs to AUTH.
-    Sasl(Box<dyn Exchange>),
+    Sasl(Talk),
     /// The body of DATA.
     Data(Decoder),
     /// The octets of BDAT, and what is said when they are here if not yes.
@@ -38,6 +38,15 @@ pub(super) enum State {
     Handshake,
     /// Nothing more.
     Closed,
+}
+
+/// What the next line of AUTH is to.
+#[derive(Debug)]
+pub(super) enum Talk {
+    /// The mechanism. `true`: a back end that carries it out has not heard of it yet.
+    Exchange(Box<dyn Exchange>, bool),
+    /// The last words before 235 (with the user), or before this refusal.
+    Ending(Result<std::sync::Arc<str>, Reply>),
 }
 
 /// Why a chunk is dropped, and how often that is said.
@@ -50,7 +59,9 @@ pub(super) enum About {
     Connect,
     Proxied,
     Helo { esmtp: bool },
-    Auth,
+    Auth(Ending),
+    Keys(Box<dyn Exchange>),
+    Round(Box<dyn Exchange>),
     Mail,
     Rcpt(Recipient),
     Data,
@@ -275,9 +286,17 @@ impl Session {
             None if self.transaction.is_some() => return self.refuse(&words::IN_TRANSACTION),
             None => {}
         }
-        let mechanism = Mechanism::from_name(name).filter(|mechanism| self.policy.auth_mechanisms.contains(mechanism));
-        let Some(mechanism) = mechanism else { return self.refuse(&words::NO_MECHANISM) };
-        self.state = State::Sasl(sasl::begin(mechanism));
+        let facts = self.facts.clone();
+        let offers = |wanted: Mechanism| self.policy.mechanisms(facts.tls.as_deref()).any(|offered| offered == wanted);
+        let Some(mechanism) = Mechanism::from_name(name).filter(|mechanism| offers(*mechanism)) else {
+            return self.refuse(&words::NO_MECHANISM);
+        };
+        let surroundings = Surroundings {
+            tls: facts.tls.as_deref(),
+            plus_offered: offers(Mechanism::ScramSha256Plus),
+            relayed: self.policy.auth_relayed,
+        };
+        self.state = State::Sasl(Talk::Exchange(sasl::begin(mechanism, surroundings), true));
         match initial {
             None => self.step_sasl(None),
             // RFC 4954 §4: an empty initial response.
@@ -298,6 +317,10 @@ impl Session {
     }
 
     fn on_sasl_line(&mut self, text: &[u8]) {
+        if let State::Sasl(Talk::Ending(Err(_))) = self.state {
+            // Whatever the client has to say about the refusal: RFC 7628 §3.2.3 wants a %x01, others send nothing or `*`.
+            return self.step_sasl(None);
+        }
         if text == b"*" {
             self.state = State::Command;
             return self.refuse(&words::AUTH_CANCELLED);
@@ -313,18 +336,34 @@ impl Session {
     }
 
     fn step_sasl(&mut self, response: Option<&[u8]>) {
-        let State::Sasl(exchange) = &mut self.state else { unreachable!("an exchange is under way") };
-        match exchange.handle(response) {
-            Step::Challenge(challenge) => self.say(&Reply::plain(334, BASE64.encode(challenge))),
-            Step::Ask(credentials) => {
-                self.state = State::Command;
-                self.ask(About::Auth, Ask::Auth(credentials));
+        let State::Sasl(talk) = std::mem::replace(&mut self.state, State::Command) else {
+            unreachable!("an exchange is under way")
+        };
+        match talk {
+            Talk::Exchange(mut exchange, fresh) => {
+                let step = exchange.handle(response);
+                self.on_step(exchange, fresh, step);
             }
-            Step::Malformed => {
-                self.state = State::Command;
+            Talk::Ending(Ok(_)) if response.is_some_and(|response| !response.is_empty()) => {
                 self.refuse(&words::AUTH_SYNTAX);
             }
+            Talk::Ending(verdict) => self.end_sasl(verdict),
         }
+    }
+
+    pub(super) fn on_step(&mut self, exchange: Box<dyn Exchange>, fresh: bool, step: Step) {
+        match step {
+            Step::Challenge(challenge) => self.challenge(&challenge, Talk::Exchange(exchange, fresh)),
+            Step::Keys(identity) => self.ask(About::Keys(exchange), Ask::Keys(identity)),
+            Step::Ask(credentials, ending) => self.ask(About::Auth(ending), Ask::Auth(credentials)),
+            Step::Pass(mechanism, message) => self.ask(About::Round(exchange), Ask::Round(fresh, mechanism, message)),
+            Step::Malformed => self.refuse(&words::AUTH_SYNTAX),
+        }
+    }
+
+    pub(super) fn challenge(&mut self, challenge: &[u8], talk: Talk) {
+        self.say(&Reply::plain(334, BASE64.encode(challenge)));
+        self.state = State::Sasl(talk);
     }
 
     fn on_mail(&mut self, now: Instant, argument: &str) {

@@ -3,6 +3,7 @@
 mod addresses;
 mod checks;
 mod delivery;
+mod dmarc;
 mod doors;
 mod envelope;
 mod inbound;

@@ -23,6 +23,8 @@ pub enum Record {
     Mx(u16, String),
     /// The server cannot answer about the name: SERVFAIL.
     Failing,
+    /// A text of up to 255 octets.
+    Txt(String),
 }
 
 /// The server. Stops when dropped.
@@ -117,6 +119,10 @@ fn data(record: &Record, kind: u16) -> Option<Vec<u8>> {
             }
             data.push(0);
             Some(data)
+        }
+        Record::Txt(text) if kind == 16 => {
+            let length = u8::try_from(text.len()).ok()?;
+            Some([&[length], text.as_bytes()].concat())
         }
         _ => None,
     }

@@ -46,7 +46,8 @@ fn kind(hash: &str) -> Result<Kind, &'static str> {
     let (name, rest) = hash.strip_prefix('$').and_then(|rest| rest.split_once('$')).ok_or(UNKNOWN)?;
     match name {
         "argon2id" | "argon2i" | "argon2d" => {
-            PasswordHash::new(hash).map(|_| Kind::Argon2).map_err(|_| "the argon2 hash is damaged")
+            let whole = PasswordHash::new(hash).ok().filter(|hash| hash.hash.is_some());
+            whole.map(|_| Kind::Argon2).ok_or("the argon2 hash is damaged")
         }
         "2a" | "2b" | "2y" => {
             let (cost, text) = rest.split_once('$').ok_or("the bcrypt hash is damaged")?;
@@ -89,7 +90,7 @@ mod tests {
         let bcrypt = "$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe";
         assert!(matches(bcrypt, "password") && !matches(bcrypt, "Password"));
         let sha512 =
-            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1";
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
         assert!(matches(sha512, "Hello world!") && !matches(sha512, "Hello world"));
         let rounds = "$6$rounds=10000$saltstringsaltst$OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v.";
         assert!(matches(rounds, "Hello world!"));

@@ -127,14 +127,8 @@ mod tests {
     #[test]
     fn the_refusal_names_both() {
         let sender = Address::parse("bob@own.test").expect("an address");
-        let refusal = now_or_never(matches_login(
-            &sender,
-            "alice",
-            &ExtraSenders::default(),
-            &router(),
-            Timestamp(0),
-        ))
-        .expect_err("refused");
+        let refusal = now_or_never(matches_login(&sender, "alice", &ExtraSenders::default(), &router(), Timestamp(0)))
+            .expect_err("refused");
         assert_eq!(refusal.reply.to_string(), "553 5.7.1 alice may not send as bob@own.test");
     }
 }

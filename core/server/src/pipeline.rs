@@ -132,7 +132,7 @@ impl Pipeline {
                 // Whoever speaks through a proxy of ours is somebody else.
                 self.standing = None;
                 let facts = session.facts().clone();
-                match self.check_client(&facts).await {
+                match Box::pin(self.check_client(&facts)).await {
                     Some(no) => no,
                     None => self.pass(Stage::Connect, session).await,
                 }
@@ -150,8 +150,9 @@ impl Pipeline {
             Ask::Round(first, mechanism, message) => {
                 Box::pin(self.round(first, mechanism, message, session.facts().clone())).await
             }
-            Ask::Mail(sender, parameters) => self.mail(sender, parameters, session).await,
-            Ask::Rcpt(recipient) => self.rcpt(recipient, session).await,
+            // Boxed likewise: tables and DNS make them large, and an allocation is a fraction of what they cost.
+            Ask::Mail(sender, parameters) => Box::pin(self.mail(sender, parameters, session)).await,
+            Ask::Rcpt(recipient) => Box::pin(self.rcpt(recipient, session)).await,
             Ask::Data => self.data(session).await,
             Ask::Message => {
                 if self.needs_name_for_message() {

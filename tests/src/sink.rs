@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +27,8 @@ pub enum Manner {
     /// Does by turns everything that a host under strain does: turns connections away, defers, hangs up at any point, and now and then
     /// behind a message that it has taken.
     Moody,
+    /// Takes so many connections at once, and 25 ms for a message; greets every further connection with 421.
+    Limited(u32),
 }
 
 /// A message that the sink took.
@@ -65,6 +67,7 @@ pub fn header(message: &str, name: &str) -> Option<String> {
 pub struct Sink {
     /// Where it listens on 127.0.0.1.
     pub port: u16,
+    address: std::net::SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -73,6 +76,8 @@ struct Shared {
     received: Mutex<Vec<Received>>,
     seen: Mutex<HashMap<String, u32>>,
     connections: Mutex<u32>,
+    open: AtomicU32,
+    turned_away: AtomicU32,
     stop: AtomicBool,
     mood: AtomicU64,
 }
@@ -90,13 +95,24 @@ impl Shared {
 impl Sink {
     /// Listens on a free port.
     pub fn start(manner: Manner) -> Sink {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let port = listener.local_addr().expect("bound").port();
+        Sink::on(TcpListener::bind("127.0.0.1:0").expect("loopback has a free port"), manner)
+    }
+
+    /// Listens at this address, if it can be had.
+    pub fn start_at(address: &str, manner: Manner) -> Option<Sink> {
+        TcpListener::bind(address).ok().map(|listener| Sink::on(listener, manner))
+    }
+
+    fn on(listener: TcpListener, manner: Manner) -> Sink {
+        let address = listener.local_addr().expect("bound");
+        let port = address.port();
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             received: Mutex::default(),
             seen: Mutex::default(),
             connections: Mutex::default(),
+            open: AtomicU32::new(0),
+            turned_away: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             mood: AtomicU64::new(88_172_645_463_325_252),
         });
@@ -107,10 +123,14 @@ impl Sink {
                     return;
                 }
                 let shared = theirs.clone();
-                std::thread::spawn(move || stream.ok().and_then(|s| serve(s, &shared).ok()));
+                std::thread::spawn(move || {
+                    shared.open.fetch_add(1, Ordering::Relaxed);
+                    let _ = stream.map(|stream| serve(stream, &shared));
+                    shared.open.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
-        Sink { port, shared }
+        Sink { port, address, shared }
     }
 
     /// Changes its manner from the next command on.
@@ -123,6 +143,16 @@ impl Sink {
         self.shared.received.lock().expect("no panic while held").clone()
     }
 
+    /// How many messages were taken so far.
+    pub fn count(&self) -> usize {
+        self.shared.received.lock().expect("no panic while held").len()
+    }
+
+    /// How many connections were turned away for being too many.
+    pub fn turned_away(&self) -> u32 {
+        self.shared.turned_away.load(Ordering::Relaxed)
+    }
+
     /// How many connections were made.
     pub fn connections(&self) -> u32 {
         *self.shared.connections.lock().expect("no panic while held")
@@ -132,7 +162,7 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 
@@ -144,7 +174,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let moody = |sides| manner() == Manner::Moody && shared.throw(sides) == 0;
     let mut out = stream.try_clone()?;
     let mut input = BufReader::new(stream);
-    if manner() == Manner::Busy || moody(12) {
+    let crowded = matches!(manner(), Manner::Limited(max) if shared.open.load(Ordering::Relaxed) > max);
+    if crowded {
+        shared.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+    if manner() == Manner::Busy || crowded || moody(12) {
         out.write_all(b"421 4.3.2 try later\r\n")?;
         return Ok(());
     }
@@ -194,8 +228,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 out.write_all(b"452 4.3.1 no room\r\n")?;
                 continue;
             }
-            if manner() == Manner::Slow {
-                std::thread::sleep(Duration::from_millis(500));
+            match manner() {
+                Manner::Slow => std::thread::sleep(Duration::from_millis(500)),
+                Manner::Limited(_) => std::thread::sleep(Duration::from_millis(25)),
+                _ => {}
             }
             current.at = SystemTime::now();
             let mut received = shared.received.lock().expect("no panic while held");

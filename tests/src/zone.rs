@@ -1,8 +1,8 @@
 //! A name server on loopback that knows a few addresses and has bad days: it fails, is late, or says nothing.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How often, in hundredths of all questions.
@@ -23,24 +23,37 @@ pub enum Record {
     Mx(u16, String),
     /// The server cannot answer about the name: SERVFAIL.
     Failing,
+    /// A text.
+    Txt(String),
+    /// One mail host, `mx.` in front of the name that was asked for.
+    Own,
+}
+
+type Records = Vec<(String, Record)>;
+
+fn owned(records: &[(&str, Record)]) -> Records {
+    records.iter().map(|(name, record)| (name.to_string(), record.clone())).collect()
 }
 
 /// The server. Stops when dropped.
 pub struct Zone {
     /// Its UDP port on 127.0.0.1.
     pub port: u16,
+    records: Arc<Mutex<Records>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Zone {
     /// Listens on a free port. Names that are not in `records` do not exist; a name with records has no others.
+    /// `*` stands for every name that is not there, `mx.*` for every such name that begins with `mx.`.
     pub fn start(records: &[(&str, Record)], faults: Faults) -> Zone {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
         let port = socket.local_addr().expect("bound").port();
         let stop = Arc::new(AtomicBool::new(false));
         let theirs = stop.clone();
-        let records: Vec<_> = records.iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
+        let records = Arc::new(Mutex::new(owned(records)));
+        let known = records.clone();
         std::thread::spawn(move || {
             let mut packet = [0; 1500];
             let mut asked = 0_u32;
@@ -53,12 +66,17 @@ impl Zone {
                     continue;
                 }
                 let failing = luck < faults.silent + faults.failing;
-                if let Some(answer) = answer(&packet[..len], &records, failing) {
+                if let Some(answer) = answer(&packet[..len], &known.lock().expect("no panic while held"), failing) {
                     let _ = socket.send_to(&answer, from);
                 }
             }
         });
-        Zone { port, stop }
+        Zone { port, records, stop }
+    }
+
+    /// Other records from now on.
+    pub fn set(&self, records: &[(&str, Record)]) {
+        *self.records.lock().expect("no panic while held") = owned(records);
     }
 }
 
@@ -76,12 +94,20 @@ fn answer(query: &[u8], records: &[(String, Record)], failing: bool) -> Option<V
         labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
         at += 1 + usize::from(len);
     }
-    let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
+    let end = at;
+    let kind = u16::from_be_bytes([*query.get(end + 1)?, *query.get(end + 2)?]);
     let name = labels.join(".");
-    let known: Vec<_> = records.iter().filter(|(known, _)| *known == name).map(|(_, record)| record).collect();
+    let with = |wanted: &str| {
+        records.iter().filter(|(known, _)| *known == wanted).map(|(_, record)| record).collect::<Vec<_>>()
+    };
+    let known = match with(&name) {
+        known if !known.is_empty() => known,
+        _ if name.starts_with("mx.") => with("mx.*"),
+        _ => with("*"),
+    };
     let failing = failing || known.iter().any(|record| matches!(record, Record::Failing));
-    let found: Vec<Vec<u8>> = known.iter().filter_map(|record| data(record, kind)).collect();
-    let mut answer = query.get(..at + 5)?.to_vec();
+    let found: Vec<Vec<u8>> = known.iter().filter_map(|record| data(record, kind, &name)).collect();
+    let mut answer = query.get(..end + 5)?.to_vec();
     let code = if failing {
         2
     } else if known.is_empty() {
@@ -106,7 +132,7 @@ fn answer(query: &[u8], records: &[(String, Record)], failing: bool) -> Option<V
     Some(answer)
 }
 
-fn data(record: &Record, kind: u16) -> Option<Vec<u8>> {
+fn data(record: &Record, kind: u16, name: &str) -> Option<Vec<u8>> {
     match record {
         Record::A(address) if kind == 1 => Some(address.octets().to_vec()),
         Record::Mx(preference, host) if kind == 15 => {
@@ -118,6 +144,12 @@ fn data(record: &Record, kind: u16) -> Option<Vec<u8>> {
             data.push(0);
             Some(data)
         }
+        Record::Txt(text) if kind == 16 => {
+            let mut data = vec![u8::try_from(text.len()).ok()?];
+            data.extend_from_slice(text.as_bytes());
+            Some(data)
+        }
+        Record::Own => data(&Record::Mx(10, format!("mx.{name}")), kind, name),
         _ => None,
     }
 }

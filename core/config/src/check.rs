@@ -10,8 +10,8 @@ use waypost_types::{Address, Domain, Transport};
 use crate::Surroundings;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Canonical, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Srs, Table,
-    Tls, TlsMode, Users,
+    AuthMode, Canonical, Config, Delivery, DkimKey, Dns, Domains, Greylist, Listener, Log, Plugin, Queue, Smarthost,
+    Source, Srs, Table, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
@@ -54,6 +54,7 @@ struct Parts {
     aliases: Vec<waypost_route::Alias>,
     transports: Vec<(TransportKey, waypost_route::Transport)>,
     tables: Vec<Table>,
+    shaping: Vec<crate::shaping::Provider>,
     plugins: Vec<(String, PathBuf)>,
     mailboxes: Vec<String>,
 }
@@ -84,8 +85,10 @@ impl Check<'_> {
         self.table_names();
         checks::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
+        self.sources();
+        let shaping = crate::shaping::with_file(self.sheet.path("delivery.shaping"), self.mistakes);
         let plugins = self.plugins(&data);
-        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, tables, plugins, mailboxes })
+        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, tables, shaping, plugins, mailboxes })
     }
 
     fn mistake(&mut self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) {
@@ -375,6 +378,22 @@ impl Check<'_> {
     }
 
     /// The plugins of the chain and their files.
+    /// One address of each family, each a single one.
+    fn sources(&mut self) {
+        for (name, _) in self.sheet.names("source").to_vec() {
+            let path = format!("source.{name}.address");
+            let all = self.sheet.networks(&path);
+            for network in all.iter().filter(|network| network.prefix_len() != network.max_prefix_len()) {
+                self.mistake(&path, format!("`{path}`: {network} is a range"), "write one address");
+            }
+            let of = |v4: bool| all.iter().filter(|network| network.addr().is_ipv4() == v4).count();
+            if of(true) > 1 || of(false) > 1 {
+                let remedy = "one of IPv4 and one of IPv6 at most; write a further [source.NAME] for each other";
+                self.mistake(&path, format!("`{path}`: two addresses of one family"), remedy);
+            }
+        }
+    }
+
     fn plugins(&mut self, data: &Path) -> Vec<(String, PathBuf)> {
         let chain: Vec<String> =
             self.sheet.texts("plugins.chain").unwrap_or_default().into_iter().map(str::to_string).collect();
@@ -491,9 +510,14 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             connections_per_destination: number("delivery.connections-per-destination") as usize,
             messages_per_connection: number("delivery.messages-per-connection") as u32,
             connect_timeout: span("delivery.connect-timeout"),
+            roots: s.path("delivery.roots").map(Path::to_path_buf),
+            mta_sts: s.flag("delivery.mta-sts").expect(CHECKED),
+            shaping: parts.shaping,
             transport_tables: names("delivery.transport-tables"),
         },
         greylist: build_greylist(&sheet),
+        sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
+        smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {
             servers: s.sockets("dns.servers"),
             dnssec: s.flag("dns.dnssec").expect(CHECKED),
@@ -625,6 +649,26 @@ fn build_tls(s: &Sheet, listener: &str) -> Tls {
         ciphers: texts("ciphers"),
         alpn: texts("alpn"),
         tickets: s.flag(&own("tickets")).or_else(|| s.flag(&common("tickets"))).expect(CHECKED),
+    }
+}
+
+fn build_source(s: &Sheet, label: &str) -> Source {
+    let at = |leaf: &str| format!("source.{label}.{leaf}");
+    Source {
+        label: label.to_string(),
+        addresses: s.networks(&at("address")).iter().map(ipnet::IpNet::addr).collect(),
+        name: s.domain(&at("name")).expect(CHECKED).clone(),
+        weight: s.number(&at("weight")).expect(CHECKED) as u32,
+        users: s.texts(&at("users")).unwrap_or_default().into_iter().map(str::to_string).collect(),
+    }
+}
+
+fn build_smarthost(s: &Sheet, name: &str) -> Smarthost {
+    let at = |leaf: &str| format!("smarthost.{name}.{leaf}");
+    Smarthost {
+        host: s.text(&at("host")).expect(CHECKED).to_lowercase(),
+        user: s.text(&at("user")).expect(CHECKED).to_string(),
+        password_file: s.path(&at("password-file")).expect(CHECKED).to_path_buf(),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `lookup` | `[table.*]`, read into memory where they are files |
 //! | `checks` | what each port makes of the built-in checks |
 //! | `check` | what values mean together |
+//! | [`shaping`] | how large receivers want their mail: shipped rules and the operator's |
 //! | [`model`] | [`Config`] |
 //! | [`manual`] | `waypost help settings` and the example file |
 
@@ -21,6 +22,7 @@ pub mod manual;
 pub mod mistake;
 pub mod model;
 pub mod setting;
+pub mod shaping;
 
 mod aliases;
 mod check;

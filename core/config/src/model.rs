@@ -43,6 +43,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[greylist]`.
     pub greylist: Option<Greylist>,
+    /// `[source.*]`.
+    pub sources: Vec<Source>,
+    /// `[smarthost.*]`.
+    pub smarthosts: Vec<Smarthost>,
     /// `[dns]`.
     pub dns: Dns,
     /// `plugins.chain`, with the settings of each.
@@ -354,6 +358,38 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// `transport-tables`.
     pub transport_tables: Vec<String>,
+    /// `roots`.
+    pub roots: Option<PathBuf>,
+    /// `mta-sts`.
+    pub mta_sts: bool,
+    /// The shipped rules for large receivers, and those of `shaping` over them.
+    pub shaping: Vec<crate::shaping::Provider>,
+}
+
+/// `[source.*]`.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The section's name.
+    pub label: String,
+    /// `address`.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// `name`.
+    pub name: Domain,
+    /// `weight`.
+    pub weight: u32,
+    /// `users`.
+    pub users: Vec<String>,
+}
+
+/// `[smarthost.*]`.
+#[derive(Clone, Debug)]
+pub struct Smarthost {
+    /// `host`.
+    pub host: String,
+    /// `user`.
+    pub user: String,
+    /// `password-file`.
+    pub password_file: PathBuf,
 }
 
 /// `[dns]`.

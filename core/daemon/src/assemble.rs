@@ -1,16 +1,19 @@
 //! From a configuration to the options of the working crates: the only place where both are known.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
 use waypost_config::model::{AuthMode, Listener, Plugin, TlsMode};
+use waypost_config::shaping::{Provider, ReplyAction};
+use waypost_deliver::shaping::{Action, Pattern, Shape, Shaping};
+use waypost_deliver::sources::{self, Sources};
 use waypost_mailauth::{Keys, SecretKey, SigningKey};
-use waypost_net::{ListenOptions, ServerTls};
+use waypost_net::{ClientTlsOptions, ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
-use waypost_queue::schedule::Backoff;
+use waypost_queue::schedule::{Backoff, Limits, Rate, WindowLimits};
 use waypost_resolve::{Dnssec, Own, ResolverOptions};
 use waypost_server::{Access, Greylist, Prefix, Rates, Rules, Sender};
 use waypost_smtp::extension::{Extension, ExtensionSet};
@@ -184,17 +187,56 @@ pub(crate) fn store_options(config: &Config) -> waypost_store_rocks::Options {
 }
 
 /// How mail goes out.
-pub(crate) fn courier_options(config: &Config) -> waypost_deliver::Options {
+pub(crate) fn courier_options(config: &Config) -> Result<waypost_deliver::Options> {
     let mut options = waypost_deliver::Options::new(config.hostname.clone(), config.users.mail.clone());
     options.backoff = Backoff { first: config.queue.retry_first, max: config.queue.retry_max, ..Backoff::default() };
     options.schedule.running_max = u32::try_from(config.delivery.connections).unwrap_or(u32::MAX);
     options.schedule.limits.window.max = u32::try_from(config.delivery.connections_per_destination).unwrap_or(u32::MAX);
     options.connect_timeout = config.delivery.connect_timeout;
+    options.shaping = Shaping::new(config.delivery.shaping.iter().map(shape).collect());
     options.connection_messages_max = config.delivery.messages_per_connection;
     options.reporter.lifetime = config.queue.notice_lifetime;
     options.reporter.delay_after = config.queue.delay_report.unwrap_or(Duration::MAX);
     options.drain_max = config.shutdown_time;
-    options
+    options.sources = Sources::new(config.sources.iter().map(source).collect());
+    for host in &config.smarthosts {
+        let password = std::fs::read_to_string(&host.password_file)
+            .with_context(|| format!("smarthost at {}: {}", host.host, host.password_file.display()))?;
+        options.credentials.insert(host.host.clone(), (host.user.as_str().into(), password.trim_end().into()));
+    }
+    Ok(options)
+}
+
+fn source(source: &waypost_config::model::Source) -> sources::Source {
+    let v4 = source.addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None });
+    let v6 = source.addresses.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None });
+    let users = source.users.iter().map(|user| user.as_str().into()).collect();
+    sources::Source { name: source.name.as_str().into(), v4, v6, weight: source.weight, users }
+}
+
+/// TLS towards other hosts.
+pub(crate) fn client_tls_options(config: &Config) -> ClientTlsOptions {
+    ClientTlsOptions { extra_roots: config.delivery.roots.clone(), ..ClientTlsOptions::default() }
+}
+
+/// One provider's rules.
+fn shape(provider: &Provider) -> Shape {
+    let initial = provider.connections.min(WindowLimits::default().initial);
+    let window = WindowLimits { initial, max: provider.connections, ..WindowLimits::default() };
+    let rate = provider.per_minute.map(|count| Rate::per(count, Duration::from_secs(60)));
+    let hosts = provider.hosts.iter().map(|host| host.as_str().into()).collect();
+    let replies = provider.replies.iter().map(|rule| {
+        let pattern = Pattern { code: rule.code, text: rule.text.as_str().into() };
+        let action = match rule.action {
+            ReplyAction::Slow(span) => Action::Slow(span),
+            ReplyAction::Suspend(span) => Action::Suspend(span),
+            ReplyAction::Connections(count, span) => Action::Connections(count, span),
+            ReplyAction::Bounce => Action::Bounce,
+            ReplyAction::FewerMessages => Action::FewerMessages,
+        };
+        (pattern, action)
+    });
+    Shape::new(&provider.name, hosts, Limits { window, rate }, provider.messages, provider.tls, replies.collect())
 }
 
 /// The key ring.

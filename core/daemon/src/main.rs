@@ -14,6 +14,7 @@ mod admin;
 mod assemble;
 mod certificates;
 mod cli;
+mod fetch;
 mod first_start;
 mod logins;
 mod observe;

@@ -9,10 +9,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use waypost_config::{Config, Mistakes};
 use waypost_deliver::Courier;
 use waypost_mailauth::{Verifier, VerifierOptions};
-use waypost_net::{ClientTls, ClientTlsOptions};
+use waypost_net::ClientTls;
 use waypost_plugin::{Host as Plugins, Ports};
 use waypost_queue::Store;
-use waypost_resolve::Resolver;
+use waypost_resolve::{Policies, Resolver};
 use waypost_route::Router;
 use waypost_server::{Listener, Options, PasswordFile, Rules, Server, Services};
 use waypost_store_rocks::RocksStore;
@@ -21,6 +21,7 @@ use waypost_types::{Event, Judge, Observer};
 use crate::admin::{self, Admin, Desk};
 use crate::assemble::{self, Sockets};
 use crate::certificates::Certificates;
+use crate::fetch::Https;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
@@ -72,7 +73,12 @@ impl Site {
         let plugins = load_plugins(&config, ports(&config, tables.clone(), &resolver, &store, &observe)?).await?;
         let file = PasswordFile::open(&config.users.file)?;
         let logins = Arc::new(Logins::new(file, &config.users.file, &config.domains.own));
-        let courier = start_courier(&config, &store, &observe, &router, &resolver)?;
+        let client_tls = ClientTls::new(assemble::client_tls_options(&config))?;
+        if config.delivery.mta_sts {
+            let fetch = Https { resolver: resolver.clone(), tls: client_tls.clone() };
+            resolver.with_policies(Policies::new(Arc::new(fetch), Some(Arc::new(store.kv()))));
+        }
+        let courier = start_courier(&config, &store, &observe, &router, &resolver, client_tls)?;
         let mut verifying = VerifierOptions::new(Arc::new(resolver.clone()), config.hostname.as_str());
         // A client waits meanwhile: two tries at one server, not more.
         verifying.timeout = verifying.timeout.min(config.dns.timeout * 2);
@@ -312,6 +318,7 @@ fn start_courier(
     observe: &Arc<Observe>,
     router: &Arc<ArcSwap<Router>>,
     resolver: &Resolver,
+    tls: ClientTls,
 ) -> Result<Courier> {
     let services = waypost_deliver::Services {
         store: store.clone(),
@@ -319,9 +326,9 @@ fn start_courier(
         route: routing::route(router.clone()),
         expand: routing::expand(router.clone()),
         planner: Arc::new(resolver.clone()),
-        tls: ClientTls::new(ClientTlsOptions::default())?,
+        tls,
     };
-    Ok(Courier::start(assemble::courier_options(config), services))
+    Ok(Courier::start(assemble::courier_options(config)?, services))
 }
 
 fn start_admin(

@@ -45,6 +45,8 @@ pub struct Glance {
     pub dead_until: Option<Instant>,
     /// Time between two starts, where the destination has asked for less.
     pub interval: Option<Duration>,
+    /// No more than so many at once until then.
+    pub cap: Option<(u32, Instant)>,
 }
 
 /// What all tasks share.
@@ -64,6 +66,9 @@ pub(crate) struct Shared {
     /// The store takes no writes any more.
     store_failed: AtomicBool,
 }
+
+/// Recipients by next hop, as indices.
+type Groups = Vec<(NextHop, Vec<u32>)>;
 
 /// RFC 5321 §4.5.3.2 added up.
 const LEASE_MIN: Duration = Duration::from_secs(1800);
@@ -165,6 +170,7 @@ impl Courier {
                 window: it.window,
                 dead_until: it.dead_until,
                 interval: it.interval,
+                cap: it.cap,
             })
             .collect()
     }
@@ -599,9 +605,6 @@ impl Shared {
     }
 }
 
-/// Recipients by next hop.
-type Groups = Vec<(NextHop, Vec<u32>)>;
-
 /// Recipients with the same next hop together.
 fn by_hop(ways: Vec<(NextHop, u32)>) -> Groups {
     if ways.len() == 1 {
@@ -615,7 +618,7 @@ fn by_hop(ways: Vec<(NextHop, u32)>) -> Groups {
 }
 
 /// No group larger than one transaction may be.
-fn in_transactions(groups: Vec<(NextHop, Vec<u32>)>, recipients_max: usize) -> Vec<(NextHop, Vec<u32>)> {
+fn in_transactions(groups: Groups, recipients_max: usize) -> Groups {
     if groups.iter().all(|(_, recipients)| recipients.len() <= recipients_max) {
         return groups;
     }

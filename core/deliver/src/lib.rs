@@ -12,6 +12,7 @@
 //! | `remote` | one task per connection: it carries errand after errand to the same provider |
 //! | [`local`] | Maildir |
 //! | [`shaping`] | what each large receiver wants: connections, rates, and what its replies mean |
+//! | [`sources`] | where connections come from: a pool of addresses, each with its name |
 //! | [`suspended`] | what an operator has suspended |
 //! | `verdict` | what a reply means for a recipient, and when to try again |
 //! | `notice` | who is told what became of the mail |
@@ -30,6 +31,7 @@ pub mod options;
 pub mod plan;
 mod remote;
 pub mod shaping;
+pub mod sources;
 pub mod suspended;
 mod verdict;
 

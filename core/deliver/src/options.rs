@@ -15,6 +15,7 @@ use waypost_types::{Address, Domain, Observer, Soon};
 
 use crate::plan::Planner;
 use crate::shaping::Shaping;
+use crate::sources::Sources;
 
 /// User and password for a host that wants a login.
 pub type Credentials = (Arc<str>, Arc<str>);
@@ -52,6 +53,8 @@ pub struct Options {
     pub source_v4: Option<IpAddr>,
     /// Source address for IPv6 peers.
     pub source_v6: Option<IpAddr>,
+    /// A pool of sources; in place of `name`, `source_v4` and `source_v6` where it is not empty.
+    pub sources: Sources,
     /// How large receivers want their mail.
     pub shaping: Shaping,
     /// Logins by host name, as [`waypost_resolve::Hop::host`] has it.
@@ -83,6 +86,7 @@ impl Options {
             idle_connections_max: 200,
             source_v4: None,
             source_v6: None,
+            sources: Sources::default(),
             shaping: Shaping::default(),
             credentials: HashMap::new(),
             reporter: Reporter::new(host),

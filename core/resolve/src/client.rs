@@ -7,8 +7,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hickory_proto::dnssec::DnssecSummary;
@@ -23,6 +23,7 @@ use waypost_types::port::{Dns, DnsAnswer, DnsError, DnsType};
 use waypost_types::{Domain, Task};
 
 use crate::cache::Cache;
+use crate::mta_sts::Policies;
 use crate::plan::{Own, Plans};
 
 /// Whether answers are proved.
@@ -120,6 +121,7 @@ pub(crate) struct Shared {
     validates: AtomicBool,
     answers: Cache<(Box<str>, DnsType), Result<Arc<Answer>, DnsError>>,
     pub(crate) plans: Plans,
+    pub(crate) policies: OnceLock<Policies>,
 }
 
 /// What one question brought.
@@ -154,9 +156,17 @@ impl Resolver {
             validating,
             answers: Cache::new(options.cache_entries_max),
             plans: Plans::new(options.cache_entries_max),
+            policies: OnceLock::new(),
             options,
         };
         Ok(Resolver { shared: Arc::new(shared) })
+    }
+
+    /// From now on MTA-STS counts. Once: later calls change nothing.
+    pub fn with_policies(&self, policies: Policies) {
+        if self.shared.policies.set(policies).is_ok() {
+            self.shared.plans.clear();
+        }
     }
 
     /// Asks for the root's keys with proof. Without it validation is switched off (otherwise every answer would look forged) and the error

@@ -9,6 +9,7 @@
 //! | MX, but no host of them has an address | 451 4.4.4, never the domain's own address |
 //! | we are the best host ourselves | 554 5.4.6; the tables should have known the domain |
 //! | better hosts than we exist but have no address now | 451 4.4.4 |
+//! | no host is among those that the domain's MTA-STS policy names | 451 4.7.5 |
 //!
 //! Hosts of equal preference are shuffled for every plan. Addresses of a host alternate between the families, so that a dead IPv6 network
 //! does not use up the tries. What is the same for all messages is kept for a minute.
@@ -176,7 +177,7 @@ impl Resolver {
         found.retain(|(_, found)| !found.addresses.is_empty());
         share_addresses(&mut found, self.shared.options.addresses_max);
         let hops = self.hops(found, port, secure).await.map_err(|error| dane_failed(domain.as_str(), error))?;
-        Ok(Ranked { hops, provider })
+        Ok(Ranked { hops: self.under_policy(domain, hops).await?, provider })
     }
 
     /// The MX records, best first, without those that mean nobody; never empty.
@@ -243,7 +244,7 @@ impl Resolver {
         }
     }
 
-    /// Finds out what a host demands. DANE comes first; a policy of MTA-STS would stand here, where DANE has nothing to say.
+    /// Finds out what a host demands. DANE comes first; MTA-STS has its say where DANE has none (`under_policy`).
     async fn hop(&self, found: Found, port: u16, secure: bool) -> Result<Hop, DnsError> {
         let Found { host, addresses, answers, .. } = found;
         if !secure || !self.is_validating() {

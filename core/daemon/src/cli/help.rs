@@ -8,10 +8,10 @@ use super::Cli;
 /// Explains a command or the settings.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  waypost help queue\n  waypost help settings\n  waypost help settings tls\n  waypost help example > waypost.toml"
+    after_help = "Examples:\n  waypost help queue\n  waypost help settings\n  waypost help settings tls\n  waypost help shaping                        the rules for large receivers\n  waypost help example > waypost.toml"
 )]
 pub(crate) struct Arguments {
-    /// A command, `settings`, or `example` (a configuration file to begin with)
+    /// A command, `settings`, `shaping` (the rules for large receivers), or `example` (a configuration file to begin with)
     topic: Option<String>,
     /// With `settings`: only those whose name, section or Postfix name has this in it
     word: Option<String>,
@@ -23,6 +23,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         None => Cli::command().render_long_help().to_string(),
         Some("settings") => waypost_config::manual::settings(word)
             .with_context(|| format!("no setting has `{word}` in its name; try `waypost help settings`"))?,
+        Some("shaping") => waypost_config::shaping::SHIPPED.to_string(),
         Some("example") => waypost_config::manual::example(),
         Some(topic) => {
             let mut cli = Cli::command();

@@ -187,6 +187,7 @@ impl<'a> Attempt<'a> {
             require_tls: entry.parameters.require_tls,
             later: errand.recipients.iter().all(|index| entry.recipients[*index as usize].attempts > 0),
             until: errand.held.end,
+            source: if lmtp { None } else { shared.options.sources.pick(entry, &plan.provider) },
         };
         let pending = errand.recipients.clone();
         let news = Vec::with_capacity(pending.len());
@@ -230,13 +231,13 @@ impl<'a> Attempt<'a> {
     }
 
     fn suits(&self, line: &Line) -> bool {
-        let Wish { lmtp, require_tls, .. } = self.wish;
+        let Wish { lmtp, require_tls, source, .. } = self.wish;
         // A host that has just put this errand off is left for the next one.
         let fresh = self.setback.is_none();
         fresh
             && line.is_ready()
             && line.used < messages_max(self.shared, self.shape)
-            && self.plan.hops.iter().any(|hop| line.leads_to(hop, &demanded(&hop.security, require_tls), lmtp))
+            && self.plan.hops.iter().any(|hop| line.leads_to(hop, &demanded(&hop.security, require_tls), lmtp, source))
     }
 
     fn stumble(&mut self, mut setback: Setback, walk: &mut Walk<'_>) {

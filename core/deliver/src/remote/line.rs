@@ -22,6 +22,8 @@ pub(crate) struct Key {
     pub(crate) address: SocketAddr,
     pub(crate) security: Security,
     pub(crate) lmtp: bool,
+    /// Which of the pool it comes from.
+    pub(crate) source: Option<usize>,
 }
 
 /// A connection.
@@ -63,10 +65,11 @@ impl Line {
     }
 
     /// Whether mail for `hop`, secured so, could go over this connection.
-    pub(crate) fn leads_to(&self, hop: &Hop, security: &Security, lmtp: bool) -> bool {
-        let Key { host, address, security: own, lmtp: own_lmtp } = &self.key;
+    pub(crate) fn leads_to(&self, hop: &Hop, security: &Security, lmtp: bool, source: Option<usize>) -> bool {
+        let Key { host, address, security: own, lmtp: own_lmtp, source: own_source } = &self.key;
         hop.port == address.port()
             && *own_lmtp == lmtp
+            && *own_source == source
             && own == security
             && hop.host == *host
             && hop.addresses.contains(&address.ip())

@@ -78,6 +78,8 @@ pub(crate) struct Wish {
     pub(crate) later: bool,
     /// When it must be over.
     pub(crate) until: Instant,
+    /// Which of the pool it leaves from.
+    pub(crate) source: Option<usize>,
 }
 
 /// Connects to one address and gets ready for transactions.
@@ -116,13 +118,21 @@ async fn dial(
         security: security.to_string(),
         try_next,
     };
-    let source = if peer.is_ipv4() { options.source_v4 } else { options.source_v6 };
+    let pooled = wish.source.map(|at| options.sources.get(at));
+    let source = match pooled {
+        Some(source) => Some(source.towards(peer.ip()).ok_or_else(|| {
+            let text = format!("source {} has no address to reach {peer} from", source.name);
+            (setback(Reply::new(451, Enhanced(4, 4, 4), text), true, security.word()), false)
+        })?),
+        None if peer.is_ipv4() => options.source_v4,
+        None => options.source_v6,
+    };
     let stream = waypost_net::connect(peer, source, options.connect_timeout).await.map_err(|error| {
         (setback(Reply::new(451, Enhanced(4, 4, 1), error.to_string()), true, security.word()), false)
     })?;
     let client = Client::new(
         ClientOptions {
-            name: options.name.clone(),
+            name: pooled.map_or_else(|| options.name.clone(), |source| source.name.clone()),
             lmtp: wish.lmtp,
             tls: tls_use(security, fallback),
             credentials: options.credentials.get(&hop.host).cloned(),
@@ -133,7 +143,8 @@ async fn dial(
         },
         Instant::now(),
     );
-    let key = Key { host: hop.host.clone(), address: peer, security: security.clone(), lmtp: wish.lmtp };
+    let key =
+        Key { host: hop.host.clone(), address: peer, security: security.clone(), lmtp: wish.lmtp, source: wish.source };
     let mut line = Line::new(key, target.as_str().into(), Box::new(stream), client, options.timeout_divisor);
     match line.greet(&shared.services.tls, wish.until).await {
         Ok(()) => Ok(line),

@@ -8,4 +8,5 @@ mod house;
 mod local;
 mod peer;
 mod relay;
+mod shaping;
 mod tls;

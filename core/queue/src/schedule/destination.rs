@@ -2,7 +2,9 @@
 //!
 //! What counts is whether the destination can be *talked to*, never what it says about a recipient: one slow or refused mailbox does not throttle
 //! a domain. Success opens the window: by one each time at first (slow start), by one per window's worth after the first failure. A failure to
-//! connect, to be greeted or to agree on TLS closes it by one. When a whole cohort, as many as the window is wide, fails with no success in between, the
+//! connect, to be greeted or to agree on TLS closes it by one. A receiver that limits connections refuses the one too many: the window then stands at the limit, and each
+//! further step over it that fails makes the next one twice as dear (up to [`PROBE_MAX`] windows' worth of successes), so that few connections are refused;
+//! a step that holds makes it cheaper again. When a whole cohort, as many as the window is wide, fails with no success in between, the
 //! destination is dead: it gets nothing for a while, then a single probe. Each further spell is twice as long.
 
 use std::time::{Duration, Instant};
@@ -49,6 +51,10 @@ pub struct Window {
     credit: f32,
     /// Parts of a cohort that have failed since the last success.
     cohort: f32,
+    /// Windows' worths of successes that the next step up costs.
+    probe: u32,
+    /// Successes that are still to come before the last step up has proved itself.
+    unproved: u32,
     /// No failure yet: every success opens the window by one.
     slow_start: bool,
     dead_until: Option<Instant>,
@@ -59,6 +65,9 @@ pub struct Window {
     /// Dead spells since the last success.
     spells: u32,
 }
+
+/// The most that a step up costs, in windows' worths of successes.
+const PROBE_MAX: u32 = 64;
 
 /// Sums of parts such as 1/3 may stay a little below 1.
 const FUDGE: f32 = 0.001;
@@ -72,6 +81,8 @@ impl Window {
             size: limits.initial,
             credit: 0.0,
             cohort: 0.0,
+            probe: 1,
+            unproved: 0,
             slow_start: true,
             dead_until: None,
             suspended: None,
@@ -88,6 +99,11 @@ impl Window {
     /// Until when nothing may be sent there.
     pub fn dead_until(&self) -> Option<Instant> {
         self.dead_until.max(self.suspended)
+    }
+
+    /// No more than so many until then.
+    pub fn capped(&self) -> Option<(u32, Instant)> {
+        self.cap
     }
 
     /// Until when something learned is worth keeping.
@@ -130,10 +146,17 @@ impl Window {
         }
         self.spells = 0;
         self.cohort = 0.0;
-        self.credit += if self.slow_start { 1.0 } else { 1.0 / self.size as f32 };
-        if self.credit + FUDGE >= 1.0 {
+        if self.unproved > 0 {
+            self.unproved -= 1;
+            if self.unproved == 0 {
+                self.probe = (self.probe / 2).max(1);
+            }
+        }
+        self.credit += if self.slow_start { 1.0 } else { 1.0 / (self.size * self.probe) as f32 };
+        if self.credit + FUDGE >= 1.0 && self.size < self.limits.max {
             self.credit = 0.0;
-            self.size = (self.size + 1).min(self.limits.max);
+            self.size += 1;
+            self.unproved = if self.slow_start { 0 } else { self.size };
         }
     }
 
@@ -148,6 +171,10 @@ impl Window {
         self.cohort += 1.0 / self.size as f32;
         if probe || self.cohort + FUDGE >= 1.0 {
             return Some(self.die(now));
+        }
+        if self.unproved > 0 {
+            self.probe = (self.probe * 2).min(PROBE_MAX);
+            self.unproved = 0;
         }
         self.size = (self.size - 1).max(1);
         None

@@ -127,6 +127,8 @@ pub struct Glance<K> {
     pub dead_until: Option<Instant>,
     /// Time between two starts, where the destination has asked for less.
     pub interval: Option<Duration>,
+    /// No more than so many at once until then.
+    pub cap: Option<(u32, Instant)>,
 }
 
 /// A place in the order of starting: turn, priority (reversed), age, slot.
@@ -353,6 +355,7 @@ impl<K: Clone + Eq + Hash, J> Schedule<K, J> {
             window: it.window.size(),
             dead_until: it.window.dead_until(),
             interval: it.pace.interval(),
+            cap: it.window.capped(),
         })
     }
 

@@ -139,6 +139,7 @@ impl Drop for Web {
 /// A receiver for `sts.example`, with this certificate or one that it has made itself.
 fn receiver(certificate: Option<&(String, String)>) -> Waypost {
     let mut sets = vec![
+        "hostname=mx.sts.example".to_string(),
         "domains.own=[\"sts.example\"]".to_string(),
         "listener.in.preset=mx".to_string(),
         format!("listener.in.bind=[\"{RECEIVER}\"]"),

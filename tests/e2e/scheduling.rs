@@ -65,5 +65,6 @@ fn a_limit_of_connections_told_by_421_is_found_and_used() {
         deferred as f64 * 100.0 / COUNT as f64
     ));
     assert!(deferred * 10 < COUNT, "{deferred} of {COUNT} deferred");
-    assert!(took < ideal * 4, "{took:?}");
+    // A machine that is busy otherwise gives less; a destination taken for dead would cost a minute.
+    assert!(took < ideal * 10, "{took:?}");
 }

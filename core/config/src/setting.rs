@@ -134,7 +134,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("greylist", "Asking strangers to come back. Costs a little spam its way in, and first messages some minutes."),
     (
         "transport",
-        "Where mail for a domain goes, instead of to the hosts that its MX records name. `\"example.com\" = \"smtp:[relay.example.net]\"`, `\".example.com\"` for what is below it, `\"*\"` for everything else. Targets: `mx`, `smtp:[HOST]:PORT` for one host, `smtp:DOMAIN` for another domain's hosts, `lmtp:ADDRESS:PORT`, `fail:WORDS`.",
+        "Where mail for a domain goes, instead of to the hosts that its MX records name. `\"example.com\" = \"smtp:[relay.example.net]\"`, `\".example.com\"` for what is below it, `\"*\"` for everything else. Targets: `mx`, `smtp:[HOST]:PORT` for one host, `smtp:DOMAIN` for another domain's hosts, `lmtp:ADDRESS:PORT`, `lmtp:unix:/PATH`, `fail:WORDS`.",
     ),
     (
         "canonical",

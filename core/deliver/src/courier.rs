@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use waypost_queue::dsn::Reason;
 use waypost_queue::schedule::Feedback;
 use waypost_queue::{Claim, Delivery, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) broken: Broken,
     pub(crate) memory: Memory,
     plans: Plans,
+    /// Turns to ask the planner.
+    questions: Semaphore,
     suspended: Suspensions,
     desk: Mutex<Desk>,
     count: Arc<Count>,
@@ -72,6 +74,8 @@ type Groups = Vec<(NextHop, Vec<u32>)>;
 
 /// RFC 5321 §4.5.3.2 added up.
 const LEASE_MIN: Duration = Duration::from_secs(1800);
+/// Next hops that are asked for at once, for mail from the disk: a queue that comes due all together must not drown the name server.
+const QUESTIONS_AT_ONCE: usize = 100;
 /// Claims asked for at once.
 const CLAIMS_AT_ONCE: usize = 256;
 /// How long the claiming task sleeps at most: another writer, or an operator, may have made something due.
@@ -90,6 +94,7 @@ impl Courier {
             broken: Broken::default(),
             memory: Memory::new(options.loaded_mib_max),
             plans: Plans::default(),
+            questions: Semaphore::new(QUESTIONS_AT_ONCE),
             suspended: Suspensions::default(),
             count: Arc::default(),
             wake: Notify::new(),
@@ -373,12 +378,27 @@ impl Shared {
                 };
                 Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider: format!("lmtp:{address}").into() }))))
             }
+            NextHop::LmtpSocket(path) => {
+                // It stands at no address; its path is its name.
+                let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+                let provider = format!("lmtp:{path}").into();
+                let hop = Hop { host: path.into(), addresses, port: 0, security: Security::Plain };
+                Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider }))))
+            }
             next_hop => self.plans.recent(&next_hop, now).map(|plan| Ok(Way::Smtp(plan))).ok_or(next_hop),
         }
     }
 
     /// Asks the planner, then goes on.
     async fn ask(self: Arc<Self>, held: Arc<Held>, recipients: Vec<u32>, next_hop: NextHop) {
+        // Fresh mail comes one by one and does not wait behind what is old.
+        let _turn = match held.in_memory() {
+            Some(_) => None,
+            None => self.questions.acquire().await.ok(),
+        };
+        if let Some(plan) = self.plans.recent(&next_hop, Instant::now()) {
+            return self.put([Errand { held, recipients, way: Way::Smtp(plan) }]);
+        }
         match self.services.planner.plan(&next_hop).await {
             Ok(mut plan) => {
                 assert!(!plan.hops.is_empty(), "a plan has hosts");

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Connects to `address`, from `source` if given, within `timeout` (an error of kind `TimedOut` then). Errors name the address.
 pub async fn connect(address: SocketAddr, source: Option<IpAddr>, timeout: Duration) -> io::Result<TcpStream> {
@@ -21,6 +21,15 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>, timeout: Durat
         )));
     }
     Ok(stream)
+}
+
+/// Connects to a unix socket. Errors name it.
+pub async fn connect_socket(path: &str, timeout: Duration) -> io::Result<UnixStream> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("connect to {path}: {error}"));
+    match tokio::time::timeout(timeout, UnixStream::connect(path)).await {
+        Ok(connected) => connected.map_err(named),
+        Err(_) => Err(named(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}")))),
+    }
 }
 
 fn open(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {

@@ -15,7 +15,7 @@ pub mod listen;
 pub mod proxy_header;
 pub mod tls;
 
-pub use connect::connect;
+pub use connect::{connect, connect_socket};
 pub use listen::{BindError, ListenOptions, Listener, bind};
 pub use tls::{
     CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError,

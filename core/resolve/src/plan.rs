@@ -112,6 +112,9 @@ impl Resolver {
                 self.plan_address(*address, *port)
             }
             NextHop::Lmtp(address) => Ok(plan_lmtp(*address)),
+            NextHop::LmtpSocket(path) => {
+                Err(Reply::new(451, Enhanced(4, 3, 5), format!("{path} is not reached over the network")))
+            }
             NextHop::Fail(text) => Err(failure(text)),
             NextHop::Later(text) => Err(Reply::new(451, Enhanced(4, 3, 0), text.to_string())),
             NextHop::Mailbox(name) => {

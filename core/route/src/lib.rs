@@ -97,6 +97,8 @@ pub enum NextHop {
     Host(Host, u16),
     /// LMTP over TCP.
     Lmtp(SocketAddr),
+    /// LMTP over a unix socket of this path.
+    LmtpSocket(Box<str>),
     /// Nowhere: fail with these words, which may begin with an enhanced status.
     Fail(Box<str>),
     /// Not known now, with words for the log: a table could not be asked, or is wrong.

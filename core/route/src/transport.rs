@@ -7,6 +7,7 @@
 //! | `smtp:[relay.example.net]`, `smtp:[relay.example.net]:587` | to that host, no MX look-up; port 25 if none is said |
 //! | `smtp:relay.example.net:587`, `smtp:192.0.2.1:25` | the same: who names a port names a host |
 //! | `lmtp:127.0.0.1:24` | LMTP over TCP; an address, or `localhost` |
+//! | `lmtp:unix:/run/dovecot/lmtp` | LMTP over a unix socket |
 //! | `fail:5.1.2 we do not write to them` | no way: returned with these words |
 //!
 //! Rules are found by `user@example.com` (with its extension, then without), `example.com`, then `.example.com`, `.com` (every name below, at any depth), then `*`.
@@ -42,7 +43,7 @@ impl FromStr for Transport {
             "mx" | "smtp" if rest.is_empty() => Ok(Transport::Mx),
             "mx" => Err(format!("{text:?}: mx takes no host; write smtp:{rest}")),
             "smtp" | "relay" => smtp(rest).map(Transport::To),
-            "lmtp" => lmtp(rest).map(|address| Transport::To(NextHop::Lmtp(address))),
+            "lmtp" => lmtp(rest).map(Transport::To),
             "fail" | "error" if !rest.is_empty() => Ok(Transport::To(NextHop::Fail(rest.into()))),
             "fail" | "error" => {
                 Err("fail: needs the words to return mail with, such as fail:5.1.2 no such network".into())
@@ -84,15 +85,23 @@ fn one_host(host: &str, port: u16) -> Result<NextHop, String> {
 }
 
 /// What follows `lmtp:`. Names are not looked up: which of its addresses would be the mail store's?
-fn lmtp(rest: &str) -> Result<SocketAddr, String> {
+fn lmtp(rest: &str) -> Result<NextHop, String> {
+    if let Some(path) = rest.strip_prefix("unix:") {
+        let absolute = path.starts_with('/') && !path.contains('\0');
+        return if absolute {
+            Ok(NextHop::LmtpSocket(path.into()))
+        } else {
+            Err(format!("{rest:?}: a socket is named by its whole path, such as lmtp:unix:/run/dovecot/lmtp"))
+        };
+    }
     let rest = rest.strip_prefix("inet:").unwrap_or(rest);
     let (host, port) = rest.rsplit_once(':').ok_or_else(|| format!("{rest:?}: lmtp needs address:port"))?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let address = if bare.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { bare };
-    let address: IpAddr = address.parse().map_err(|_| {
-        format!("{host:?}: lmtp needs an IP address (or localhost), and unix sockets are not supported")
-    })?;
-    Ok(SocketAddr::new(address, parse_port(port)?))
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| format!("{host:?}: lmtp needs an IP address (or localhost), or unix:/path of a socket"))?;
+    Ok(NextHop::Lmtp(SocketAddr::new(address, parse_port(port)?)))
 }
 
 fn parse_port(text: &str) -> Result<u16, String> {
@@ -242,6 +251,7 @@ mod tests {
         assert_eq!(to("smtp:[IPv6:2001:db8::1]:2525"), NextHop::Literal(v6, 2525));
         assert_eq!(to("smtp:2001:db8::1"), NextHop::Literal(v6, 25));
         assert_eq!(to("lmtp:localhost:24"), NextHop::Lmtp("127.0.0.1:24".parse().expect("an address")));
+        assert_eq!(to("lmtp:unix:/run/dovecot/lmtp"), NextHop::LmtpSocket("/run/dovecot/lmtp".into()));
         assert_eq!(to("lmtp:[::1]:24"), NextHop::Lmtp("[::1]:24".parse().expect("an address")));
         assert_eq!(to("fail:5.1.2 no: never"), NextHop::Fail("5.1.2 no: never".into()));
     }

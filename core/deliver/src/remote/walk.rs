@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use waypost_net::Stream;
 use waypost_resolve::{Hop, Plan};
 use waypost_smtp::client::{Client, Failure, Options as ClientOptions};
 use waypost_types::{Enhanced, Reply, Security};
@@ -127,7 +128,11 @@ async fn dial(
         None if peer.is_ipv4() => options.source_v4,
         None => options.source_v6,
     };
-    let stream = waypost_net::connect(peer, source, options.connect_timeout).await.map_err(|error| {
+    let connected = match is_socket(hop) {
+        true => waypost_net::connect_socket(&hop.host, options.connect_timeout).await.map(boxed),
+        false => waypost_net::connect(peer, source, options.connect_timeout).await.map(boxed),
+    };
+    let stream = connected.map_err(|error| {
         (setback(Reply::new(451, Enhanced(4, 4, 1), error.to_string()), true, security.word()), false)
     })?;
     let client = Client::new(
@@ -145,7 +150,7 @@ async fn dial(
     );
     let key =
         Key { host: hop.host.clone(), address: peer, security: security.clone(), lmtp: wish.lmtp, source: wish.source };
-    let mut line = Line::new(key, target.as_str().into(), Box::new(stream), client, options.timeout_divisor);
+    let mut line = Line::new(key, target.as_str().into(), stream, client, options.timeout_divisor);
     match line.greet(&shared.services.tls, wish.until).await {
         Ok(()) => Ok(line),
         Err((Failure { reply, try_next, .. }, handshake)) => {
@@ -156,7 +161,19 @@ async fn dial(
     }
 }
 
+fn boxed(stream: impl Stream) -> Box<dyn Stream> {
+    Box::new(stream)
+}
+
+/// A unix socket stands at no address; its path is its name.
+fn is_socket(hop: &Hop) -> bool {
+    hop.host.starts_with('/')
+}
+
 fn target(hop: &Hop, peer: SocketAddr) -> String {
+    if is_socket(hop) {
+        return hop.host.clone();
+    }
     let (ip, port) = (peer.ip(), peer.port());
     match hop.host.parse::<IpAddr>() {
         Ok(_) => format!("[{ip}]:{port}"),

@@ -65,7 +65,7 @@ pub struct House {
     pub ear: Arc<Ear>,
     pub atlas: Arc<Atlas>,
     pub dir: TempDir,
-    lmtp: Arc<Mutex<Option<SocketAddr>>>,
+    lmtp: Arc<Mutex<Option<NextHop>>>,
     ids: Mutex<u64>,
 }
 
@@ -98,11 +98,11 @@ impl House {
         change(&mut options);
         let (store, ear, atlas) =
             (Arc::new(MemoryStore::default()), Arc::new(Ear::default()), Arc::new(Atlas::default()));
-        let lmtp: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
+        let lmtp: Arc<Mutex<Option<NextHop>>> = Arc::default();
         let of_route = lmtp.clone();
         let route = move |address: &Address| match address.domain().map(Domain::as_str) {
             Some("waypost.test") => NextHop::Mailbox(address.mailbox().into()),
-            Some("lmtp.test") => NextHop::Lmtp(of_route.lock().unwrap().expect("the test has an LMTP server")),
+            Some("lmtp.test") => of_route.lock().unwrap().clone().expect("the test has an LMTP server"),
             Some("nowhere.test") => NextHop::Fail("there is no such place".into()),
             _ => NextHop::Mx(address.domain().unwrap().clone()),
         };
@@ -119,7 +119,11 @@ impl House {
     }
 
     pub fn set_lmtp(&self, address: SocketAddr) {
-        *self.lmtp.lock().unwrap() = Some(address);
+        *self.lmtp.lock().unwrap() = Some(NextHop::Lmtp(address));
+    }
+
+    pub fn set_lmtp_socket(&self, path: &str) {
+        *self.lmtp.lock().unwrap() = Some(NextHop::LmtpSocket(path.into()));
     }
 
     /// The hosts of a domain. Its name is its provider.

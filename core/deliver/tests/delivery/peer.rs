@@ -69,6 +69,31 @@ impl Peer {
         Peer { address, shared }
     }
 
+    /// The same at a unix socket of this path; speaks LMTP.
+    pub async fn at_socket(
+        path: &std::path::Path,
+        script: impl Fn(usize, usize, &str) -> Option<Act> + Send + Sync + 'static,
+    ) -> Peer {
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            keywords: &["PIPELINING"],
+            tls: None,
+            lmtp: true,
+            log: Mutex::default(),
+            messages: Mutex::default(),
+        });
+        let serving = shared.clone();
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let shared = serving.clone();
+                tokio::spawn(async move { shared.serve(connection, Box::new(stream)).await });
+            }
+        });
+        Peer { address: "127.0.0.1:0".parse().unwrap(), shared }
+    }
+
     /// Every line that was said to it, as `connection: line`.
     pub fn log(&self) -> Vec<String> {
         self.shared.log.lock().unwrap().clone()

@@ -149,6 +149,24 @@ async fn lmtp_settles_each_recipient_by_its_own_reply() {
 }
 
 #[tokio::test]
+async fn lmtp_over_a_unix_socket_settles_each_recipient_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lmtp");
+    let dots = std::sync::atomic::AtomicUsize::new(0);
+    let peer = Peer::at_socket(&path, move |_, _, line| {
+        let second = line == "." && dots.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1;
+        second.then_some(Act::Say("550 5.2.2 mailbox full"))
+    })
+    .await;
+    let house = House::new();
+    house.set_lmtp_socket(path.to_str().unwrap());
+    house.send(house.entry(&["a@lmtp.test", "b@lmtp.test", "c@lmtp.test"])).await;
+    house.until("noticed", 1).await;
+    assert_eq!((house.count("delivered"), house.count("failed b@lmtp.test"), peer.messages().len()), (2, 1, 1));
+    assert!(house.heard()[0].contains(&format!("via={}", path.display())), "{:?}", house.heard());
+}
+
+#[tokio::test]
 async fn many_messages_share_a_bounded_number_of_connections() {
     let peer = Peer::new(|_, _, _| None).await;
     let house = House::with(|options| options.schedule.limits.window.max = 5);

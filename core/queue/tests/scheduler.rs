@@ -207,7 +207,7 @@ fn who_sends_little_is_not_slower_for_those_who_send_much() {
     world.run_until_done(5510);
     let last = |range: std::ops::Range<u32>| {
         let of = |(at, (payload, _)): (usize, &(u32, Duration))| range.contains(payload).then_some(at);
-        world.started.iter().enumerate().filter_map(of).last().unwrap()
+        world.started.iter().enumerate().filter_map(of).next_back().unwrap()
     };
     assert!(last(5500..5510) < 100, "ten messages are through after {} starts", last(5500..5510));
     assert!(last(5000..5500) < 1200, "five hundred after {}", last(5000..5500));

@@ -110,6 +110,8 @@ fn example_section(section: &str) -> String {
         "transport" => "[transport]\n# \"example.net\" = \"smtp:[relay.example.net]\"\n".to_string(),
         "plugin.*" => format!("# [plugin.whitelist]\n{}# [plugin.whitelist.config]\n", body(true)),
         "table.*" => format!("# [table.clients]\n{}", body(true)),
+        "source.*" => format!("# [source.first]\n{}", body(true)),
+        "smarthost.*" => format!("# [smarthost.provider]\n{}", body(true)),
         "table.*.rows" => "# [table.clients.rows]\n# \"192.0.2.1\" = \"OK\"\n".to_string(),
         "dkim.*" => format!("# [dkim.main]\n{}", body(true)),
         section => format!("[{section}]\n{}", body(true)),

@@ -109,11 +109,12 @@ import http.server, ssl, sys
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         good = self.path == '/.well-known/mta-sts.txt' and self.headers['Host'] == 'mta-sts.sts.example'
+        page = open(sys.argv[1], 'rb').read() if good else b''
         self.send_response(200 if good else 404)
         self.send_header('Content-Type', 'text/plain')
+        self.send_header('Content-Length', str(len(page)))
         self.end_headers()
-        if good:
-            self.wfile.write(open(sys.argv[1], 'rb').read())
+        self.wfile.write(page)
 server = http.server.HTTPServer(('127.0.0.26', 443), Page)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[2], sys.argv[3])

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn predicates_look_at_what_is_pending() {
-        let now = NOW.after(Duration::from_secs(7200));
+        let now = NOW.after(Duration::from_secs(7201));
         let by = |query: &str| Filter::parse(&Query::parse(query)).unwrap().matches(&entry(), now);
         for fits in [
             "",

@@ -289,6 +289,8 @@ pub(crate) fn plugin_options(config: &Config) -> waypost_plugin::Options {
     waypost_plugin::Options {
         plugins: config.plugins.iter().map(|plugin| one_plugin(config, plugin)).collect(),
         cache_dir: Some(config.data.join("plugin-cache")),
+        compile_with: std::env::current_exe()
+            .map_or_else(|_| Vec::new(), |program| vec![program.into(), "precompile".into()]),
     }
 }
 

@@ -20,7 +20,7 @@ use landlock::{
     ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
 };
-use nix::unistd::{Gid, Group, Uid, User, initgroups, setgid, setuid};
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use waypost_config::Config;
 
@@ -31,8 +31,8 @@ const USUAL: &str = "waypost";
 pub(crate) struct InForce {
     /// A line about it.
     pub(crate) text: String,
-    /// It is less than it should be.
-    pub(crate) poor: bool,
+    /// What it lacks, and the setting that mends it; empty if nothing.
+    pub(crate) lacks: Vec<&'static str>,
 }
 
 /// Gives up everything that is not needed any more. After it the process is another user.
@@ -46,7 +46,10 @@ pub(crate) fn give_up(config: &Config) -> Result<InForce> {
         change_user(user).with_context(|| format!("cannot become user {}", user.name))?;
     }
     let mut parts = vec![format!("user {}", name_of(Uid::effective()))];
-    let mut poor = Uid::effective().is_root();
+    let mut lacks = Vec::new();
+    if Uid::effective().is_root() {
+        lacks.push("it is root: set `security.user`");
+    }
     if config.confine {
         let written = write_only_beneath(&places(config))?;
         refuse_calls().context("cannot filter system calls; `security.confine = false` does without")?;
@@ -54,9 +57,9 @@ pub(crate) fn give_up(config: &Config) -> Result<InForce> {
         parts.push("seccomp".into());
     } else {
         parts.push("not confined".into());
-        poor = true;
+        lacks.push("it may write anywhere and call anything: set `security.confine`");
     }
-    Ok(InForce { text: parts.join(", "), poor })
+    Ok(InForce { text: parts.join(", "), lacks })
 }
 
 /// Files that a command of root's makes belong to whoever the folder belongs to: the server must be able to read them.
@@ -107,7 +110,8 @@ fn change_user(user: &User) -> Result<()> {
     initgroups(&name, user.gid)?;
     setgid(user.gid)?;
     setuid(user.uid)?;
-    if setuid(Uid::from_raw(0)).is_ok() || setgid(Gid::from_raw(0)).is_ok() && Group::from_gid(user.gid).is_ok() {
+    let group_of_root = user.gid.as_raw() == 0;
+    if setuid(Uid::from_raw(0)).is_ok() || (!group_of_root && setgid(Gid::from_raw(0)).is_ok()) {
         bail!("root could be had again");
     }
     Ok(())

@@ -42,6 +42,7 @@ pub use options::{
 };
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
@@ -162,8 +163,17 @@ impl Judge for Host {
     }
 }
 
+/// Compiles a component into a cache folder: the work of the process that [`Options::compile_with`] names. It must be the same program, on
+/// the same machine, as the host that will load it.
+pub fn precompile(cache_dir: &Path, wasm: &[u8]) -> Result<Origin, String> {
+    let runtime = Runtime::new()?;
+    let cache = Cache::open(Some(cache_dir), &[]).map_err(|error| format!("{}: {error}", cache_dir.display()))?;
+    cache.compile(&runtime.engine, wasm).map(|(_, origin)| origin)
+}
+
 fn load_set(options: &Options, ports: &Ports, runtime: &Arc<Runtime>) -> Result<Set, Vec<LoadError>> {
-    let cache = Cache::open(options.cache_dir.as_deref()).map_err(|error| vec![cache_error(&error)])?;
+    let cache =
+        Cache::open(options.cache_dir.as_deref(), &options.compile_with).map_err(|error| vec![cache_error(&error)])?;
     let mut plugins = Vec::new();
     let mut errors = Vec::new();
     let mut names = HashSet::new();

@@ -10,7 +10,7 @@
 //! vanish together with their put when the memtable is flushed, and two memtables are merged at a flush, so that pairs that straddle two go too. Steady state writes the log and little
 //! more.
 //!
-//! **Memory.** Write buffers and block cache together stay near 32 MiB; index and filter blocks count against the cache, but for those of the
+//! **Memory.** Write buffers and block cache together stay near 24 MiB; index and filter blocks count against the cache, but for those of the
 //! key-value store: 2 MiB a million rows.
 
 use std::fmt;
@@ -86,7 +86,7 @@ impl Options {
             gather: Duration::from_millis(2),
             message_bytes_max: waypost_types::limits::MESSAGE_BYTES_MAX as u64 + (1 << 20),
             chunk_bytes: 1 << 20,
-            memtable_bytes: 8 << 20,
+            memtable_bytes: 4 << 20,
             cache_bytes: 8 << 20,
             kv_bytes_max: 1 << 30,
             salvage: false,

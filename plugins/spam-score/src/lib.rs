@@ -113,7 +113,8 @@ impl Plugin for SpamScore {
                 return Err(format!("no command `{name}`: learn-spam, learn-ham, forget, forget-all, stats or score"));
             }
         };
-        self.take_in(host, &Headers::parse(&block(host)));
+        let (parts, body) = self.read_text(host);
+        self.memory.tokens.gather(&Headers::parse(&block(host)), &parts, &body);
         Ok(self.memory.learn(host, &domain, kind, self.config.lifetime_s()).word().into())
     }
 }
@@ -125,22 +126,22 @@ impl SpamScore {
         let recipients: Vec<String> =
             host.envelope().recipients().into_iter().take(RECIPIENTS_MAX).map(|recipient| recipient.address).collect();
         header_rules::apply(headers, (host.env().now_ms() / 1000) as i64, &recipients, &mut hits);
-        let (parts, body) = self.take_in(host, headers);
+        let (parts, body) = self.read_text(host);
         body_rules::apply(headers, &parts, &body, &self.phrases, &mut hits);
         origin_rules::apply(host, headers, &body, &mut hits);
-        if let Some(likely) = self.bayes.then(|| self.classify(host, &recipients)).flatten() {
-            rules::on_classified(likely, &mut hits);
+        if let Some(domain) = self.classifier(host, &recipients) {
+            self.memory.tokens.gather(headers, &parts, &body);
+            if let Some(likely) = self.memory.classify(host, &domain, self.config.learned_min) {
+                rules::on_classified(likely, &mut hits);
+            }
         }
         hits
     }
 
-    /// Reads the text parts within the bound, and gathers their tokens.
-    fn take_in(&mut self, host: &Host, headers: &Headers) -> (Vec<Part>, Body) {
+    /// The parts, and the text of those that hold text, within the bound.
+    fn read_text(&self, host: &Host) -> (Vec<Part>, Body) {
         let parts = host.message().parts();
         let body = self.read(host, parts.iter());
-        if self.bayes {
-            self.memory.tokens.gather(headers, &parts, &body);
-        }
         (parts, body)
     }
 
@@ -158,13 +159,18 @@ impl SpamScore {
         body
     }
 
-    /// By what the recipients' domain was taught, where it has a classifier of its own that was taught enough; by what everybody
-    /// was taught otherwise.
-    fn classify(&mut self, host: &Host, recipients: &[String]) -> Option<f64> {
+    /// The classifier to ask: that of the recipients' domain, where it has one of its own that was taught enough, or else everybody's
+    /// (empty). `None` where nobody has taught enough: then a message need not be taken apart into tokens.
+    fn classifier(&mut self, host: &Host, recipients: &[String]) -> Option<String> {
+        if !self.bayes {
+            return None;
+        }
         let min = self.config.learned_min;
-        let domain = self.config.own_classifier(recipients);
-        let own = domain.and_then(|domain| self.memory.classify(host, &domain, min));
-        own.or_else(|| self.memory.classify(host, "", min))
+        let own = self.config.own_classifier(recipients);
+        own.into_iter().chain([String::new()]).find(|domain| {
+            let (spam, ham) = self.memory.learned(host, domain);
+            spam.min(ham) >= min
+        })
     }
 
     /// Learns what a user of ours sent to a learning address: each message attached, or else the text. Says whether the message

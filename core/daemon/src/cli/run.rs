@@ -67,9 +67,12 @@ fn config_notes(site: &Site) {
 }
 
 fn tell_privileges(site: &Site, in_force: &InForce) {
-    let level = if in_force.poor { "warn" } else { "info" };
-    let advice = if in_force.poor { "; set `security.user` and `security.confine`" } else { "" };
-    let message = format!("running with: {}{advice}", in_force.text);
+    let level = if in_force.lacks.is_empty() { "info" } else { "warn" };
+    let mut message = format!("running with: {}", in_force.text);
+    for lack in &in_force.lacks {
+        message.push_str("; ");
+        message.push_str(lack);
+    }
     site.observe().observe(Event::Notice { level, message: &message });
 }
 

@@ -5,6 +5,8 @@
 #   make setup       install what is missing (the other targets call it)
 #   make lint        format, clippy, floors 0 and 1 without an operating system
 #   make crash       power cuts, failing and full disks, fifty times SIGKILL under load (WAYPOST_KILLS=1000 for more)
+#   make count       instructions of each step of a message, held against what they were (benches/count/counts.tsv)
+#   make micro       time of the same steps, and of plugins, signatures and the store
 #   make fuzz-smoke  every fuzz target for a few seconds
 #   make plugins     the four shipped plugins as WebAssembly components
 
@@ -12,7 +14,7 @@ PLUGINS = -p waypost-plugin-whitelist -p waypost-plugin-dns-lists -p waypost-plu
 FLOORS = -p waypost-types -p waypost-smtp -p waypost-route -p waypost-queue
 ARGS ?=
 
-.PHONY: run setup setup-tests plugins test lint unit e2e crash bench fuzz-smoke clean
+.PHONY: run setup setup-tests plugins test lint count unit e2e crash bench micro fuzz-smoke clean
 
 run: setup plugins
 	@test -x target/release/waypost || echo "Building Waypost: about ten minutes the first time on two cores." >&2
@@ -28,7 +30,7 @@ setup-tests:
 plugins: setup
 	cargo build --quiet --release --target wasm32-wasip2 $(PLUGINS)
 
-test: setup-tests lint unit e2e crash
+test: setup-tests lint count unit e2e crash
 
 lint: setup
 	cargo fmt --all --check
@@ -51,6 +53,13 @@ crash: setup-tests plugins
 bench: setup-tests plugins
 	cargo build --quiet --release -p waypost -p waypost-bench
 	target/release/waypost-bench run --html target/bench.html --json target/bench.json
+
+count: setup-tests
+	cargo build --quiet --profile count -p waypost-count
+	$${CARGO_TARGET_DIR:-target}/count/waypost-count $(ARGS)
+
+micro: setup plugins
+	cargo bench -p waypost-micro $(ARGS)
 
 fuzz-smoke: setup
 	fuzz/smoke.sh

@@ -31,6 +31,7 @@ sasl2-bin /usr/sbin/saslauthd
 slapd /usr/sbin/slapd
 swaks /usr/bin/swaks
 systemd /usr/bin/systemd-analyze
+valgrind /usr/bin/valgrind
 LIST
 }
 

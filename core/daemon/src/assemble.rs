@@ -1,6 +1,7 @@
 //! From a configuration to the options of the working crates: the only place where both are known.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -284,13 +285,21 @@ pub(crate) fn keys(config: &Config) -> Result<Keys> {
     Ok(keys)
 }
 
+/// Where compiled plugins are kept.
+pub(crate) fn plugin_cache(config: &Config) -> PathBuf {
+    config.data.join("plugin-cache")
+}
+
+/// The components of all plugins.
+pub(crate) fn plugin_files(config: &Config) -> Vec<PathBuf> {
+    config.plugins.iter().map(|plugin| plugin.path.clone()).collect()
+}
+
 /// The plugins, in the order of the chain.
 pub(crate) fn plugin_options(config: &Config) -> waypost_plugin::Options {
     waypost_plugin::Options {
         plugins: config.plugins.iter().map(|plugin| one_plugin(config, plugin)).collect(),
-        cache_dir: Some(config.data.join("plugin-cache")),
-        compile_with: std::env::current_exe()
-            .map_or_else(|_| Vec::new(), |program| vec![program.into(), "precompile".into()]),
+        cache_dir: Some(plugin_cache(config)),
     }
 }
 

@@ -35,8 +35,9 @@ pub(crate) struct InForce {
     pub(crate) lacks: Vec<&'static str>,
 }
 
-/// Gives up everything that is not needed any more. After it the process is another user.
-pub(crate) fn give_up(config: &Config) -> Result<InForce> {
+/// Gives up everything that is not needed any more. After it the process is another user. `before` is called when it is that user, and may
+/// still run programs.
+pub(crate) fn give_up(config: &Config, before: impl FnOnce()) -> Result<InForce> {
     let become_whom = whom(config)?;
     if let Some(user) = &become_whom {
         let folders = [&config.data, &config.users.mail];
@@ -45,6 +46,7 @@ pub(crate) fn give_up(config: &Config) -> Result<InForce> {
         }
         change_user(user).with_context(|| format!("cannot become user {}", user.name))?;
     }
+    before();
     let mut parts = vec![format!("user {}", name_of(Uid::effective()))];
     let mut lacks = Vec::new();
     if Uid::effective().is_root() {

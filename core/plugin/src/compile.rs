@@ -6,18 +6,16 @@
 //! code fit an engine. What does not verify is compiled again and written anew: to a temporary file, synced, then renamed, so
 //! that a file is never changed in place.
 //!
-//! Cranelift needs some eighty megabytes for a plugin of ordinary size, and an allocator gives back little of what was used once: so a
-//! server lets a process of its own compile (`Options::compile_with`), and does it itself only where it may start none.
+//! Cranelift needs some eighty megabytes for a plugin of ordinary size, and an allocator gives back little of what was used once: a server
+//! can ask what is [`missing`](Cache::missing) when it starts, and let a process of its own compile that.
 //!
 //! This is the one page of the crate with an `unsafe` block: deserialising native code cannot be safe for the type system.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use aws_lc_rs::{digest, hmac, rand};
 use wasmtime::Engine;
@@ -29,8 +27,6 @@ const SECRET_LEN: usize = 32;
 /// Where compiled code is kept.
 pub(crate) struct Cache {
     dir: Option<PathBuf>,
-    /// Program and first arguments of who compiles.
-    outside: Vec<OsString>,
     key: hmac::Key,
     secret: [u8; SECRET_LEN],
 }
@@ -48,7 +44,7 @@ pub enum Origin {
 
 impl Cache {
     /// Opens the cache, making folder and secret if need be. Without a folder nothing is kept.
-    pub(crate) fn open(dir: Option<&Path>, outside: &[OsString]) -> io::Result<Cache> {
+    pub(crate) fn open(dir: Option<&Path>) -> io::Result<Cache> {
         let secret = match dir {
             Some(dir) => {
                 make_private(dir)?;
@@ -56,8 +52,7 @@ impl Cache {
             }
             None => fresh_secret(),
         };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        Ok(Cache { dir: dir.map(Path::to_path_buf), outside: outside.to_vec(), key, secret })
+        Ok(Cache { dir: dir.map(Path::to_path_buf), key: hmac::Key::new(hmac::HMAC_SHA256, &secret), secret })
     }
 
     /// A key for another purpose, derived from the installation's secret.
@@ -74,36 +69,22 @@ impl Cache {
         };
         let name = file_name(engine, wasm);
         let path = dir.join(&name);
-        let kept = |sealed: &[u8]| self.unseal(&name, sealed).and_then(|code| deserialize(engine, code));
         let origin = match fs::read(&path) {
-            Ok(sealed) => match kept(&sealed) {
+            Ok(sealed) => match self.unseal(&name, &sealed).and_then(|code| deserialize(engine, code)) {
                 Some(component) => return Ok((component, Origin::Cached)),
                 None => Origin::Refused,
             },
             Err(_) => Origin::Compiled,
         };
-        // Whatever goes wrong outside is found again, and told, by compiling here.
-        if self.compile_outside(dir, wasm).is_ok()
-            && let Some(component) = fs::read(&path).ok().and_then(|sealed| kept(&sealed))
-        {
-            return Ok((component, origin));
-        }
         let component = compile(engine, wasm)?;
         // Best effort: the next start compiles again.
         let _ = component.serialize().map_err(io::Error::other).and_then(|code| self.write(dir, &name, &code));
         Ok((component, origin))
     }
 
-    /// Lets another process compile into the folder.
-    fn compile_outside(&self, dir: &Path, wasm: &[u8]) -> io::Result<()> {
-        let Some((program, first)) = self.outside.split_first() else { return Err(io::ErrorKind::Unsupported.into()) };
-        let mut command = Command::new(program);
-        command.args(first).arg(dir).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let given = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(wasm));
-        let status = child.wait()?;
-        given?;
-        if status.success() { Ok(()) } else { Err(io::Error::other("it could not be compiled")) }
+    /// Whether there is compiled code for a component. It is not verified.
+    pub(crate) fn missing(&self, engine: &Engine, wasm: &[u8]) -> bool {
+        self.dir.as_ref().is_none_or(|dir| !dir.join(file_name(engine, wasm)).exists())
     }
 
     /// The content behind a valid seal.

@@ -34,7 +34,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     pub(crate) fn new() -> Result<Arc<Runtime>, String> {
-        let engine = Engine::new(&config()).map_err(|error| format!("{error:#}"))?;
+        let engine = engine()?;
         let ticker = Arc::new(Ticker::default());
         let (its_engine, its_ticker) = (engine.clone(), ticker.clone());
         let handle = thread::Builder::new()
@@ -101,6 +101,11 @@ impl Ticker {
         }
         self.parked.store(false, Ordering::SeqCst);
     }
+}
+
+/// The engine alone, without a clock and its thread.
+pub(crate) fn engine() -> Result<Engine, String> {
+    Engine::new(&config()).map_err(|error| format!("{error:#}"))
 }
 
 fn config() -> Config {

@@ -42,7 +42,8 @@ pub use options::{
 };
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
@@ -163,17 +164,28 @@ impl Judge for Host {
     }
 }
 
-/// Compiles a component into a cache folder: the work of the process that [`Options::compile_with`] names. It must be the same program, on
-/// the same machine, as the host that will load it.
-pub fn precompile(cache_dir: &Path, wasm: &[u8]) -> Result<Origin, String> {
-    let runtime = Runtime::new()?;
-    let cache = Cache::open(Some(cache_dir), &[]).map_err(|error| format!("{}: {error}", cache_dir.display()))?;
-    cache.compile(&runtime.engine, wasm).map(|(_, origin)| origin)
+/// Which of the components in `files` have no compiled code in `cache_dir` yet. Files that cannot be read are left to [`Host::load`] to
+/// tell of. Starts no thread.
+pub fn uncompiled(cache_dir: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let (Ok(engine), Ok(cache)) = (engine::engine(), Cache::open(Some(cache_dir))) else { return files.to_vec() };
+    let missing = |file: &&PathBuf| fs::read(file).is_ok_and(|wasm| cache.missing(&engine, &wasm));
+    files.iter().filter(missing).cloned().collect()
+}
+
+/// Compiles components into a cache folder, for a host of the same program on the same machine. Cranelift's memory stays with the process
+/// that did it: a server lets another one do it.
+pub fn precompile(cache_dir: &Path, files: &[PathBuf]) -> Result<(), String> {
+    let engine = engine::engine()?;
+    let cache = Cache::open(Some(cache_dir)).map_err(|error| format!("{}: {error}", cache_dir.display()))?;
+    for file in files {
+        let wasm = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        cache.compile(&engine, &wasm).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(())
 }
 
 fn load_set(options: &Options, ports: &Ports, runtime: &Arc<Runtime>) -> Result<Set, Vec<LoadError>> {
-    let cache =
-        Cache::open(options.cache_dir.as_deref(), &options.compile_with).map_err(|error| vec![cache_error(&error)])?;
+    let cache = Cache::open(options.cache_dir.as_deref()).map_err(|error| vec![cache_error(&error)])?;
     let mut plugins = Vec::new();
     let mut errors = Vec::new();
     let mut names = HashSet::new();

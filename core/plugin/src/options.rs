@@ -3,7 +3,6 @@
 //! Plain values that `daemon/assemble` fills from the configuration; nothing here knows TOML.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +19,6 @@ pub struct Options {
     pub plugins: Vec<PluginOptions>,
     /// Where compiled code is kept between starts; created with mode 0700. `None` compiles at every start.
     pub cache_dir: Option<PathBuf>,
-    /// A program and its first arguments that compiles the component on its standard input into the folder that is its last argument,
-    /// through [`precompile`](crate::precompile). Empty, or where it cannot be started, the host compiles by itself, and keeps the
-    /// compiler's memory.
-    pub compile_with: Vec<OsString>,
 }
 
 /// One plugin.

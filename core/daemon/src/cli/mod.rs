@@ -9,9 +9,8 @@ mod send;
 mod spam;
 mod user;
 
-use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,9 +53,9 @@ enum Command {
     User(user::Arguments),
     /// Explain a command, or the settings: `waypost help settings [WORD]`
     Help(help::Arguments),
-    /// Compile the plugin on standard input into a cache folder: the server's own helper
+    /// Compile plugins into a cache folder: the server's own helper
     #[command(hide = true)]
-    Precompile { folder: PathBuf },
+    Precompile { folder: PathBuf, files: Vec<PathBuf> },
     /// Print the version
     Version,
 }
@@ -143,7 +142,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Spam(arguments) => spam::main(&arguments),
         Command::User(arguments) => user::main(&arguments),
         Command::Help(arguments) => help::main(&arguments),
-        Command::Precompile { folder } => precompile(&folder),
+        Command::Precompile { folder, files } => {
+            waypost_plugin::precompile(&folder, &files).map_err(anyhow::Error::msg)
+        }
         Command::Version => {
             println!("waypost {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -156,12 +157,6 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn precompile(folder: &Path) -> anyhow::Result<()> {
-    let mut wasm = Vec::new();
-    std::io::stdin().take(512 << 20).read_to_end(&mut wasm)?;
-    waypost_plugin::precompile(folder, &wasm).map(|_| ()).map_err(anyhow::Error::msg)
 }
 
 /// An address that can be connected to, for one that is listened on.

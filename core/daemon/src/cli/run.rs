@@ -1,6 +1,7 @@
 //! `waypost run`: the server.
 
 use std::io::{IsTerminal, Write};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -34,7 +35,7 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
     let demo = common.source() == Source::Demo;
     let made = first_start::prepare(&config, demo)?;
     // While there is one thread: all others inherit it.
-    let in_force = privileges::give_up(&config)?;
+    let in_force = privileges::give_up(&config, || precompile(&config))?;
     let format = format_of(&config);
     let (writer, level) = observe::start(format, config.log.level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,6 +59,16 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     writer.flush();
     result
+}
+
+/// Plugins that were never compiled are compiled by another process, whose memory goes with it. What it cannot do is tried again, and told,
+/// when they are loaded.
+fn precompile(config: &Config) {
+    let (cache, files) = (assemble::plugin_cache(config), assemble::plugin_files(config));
+    let missing = waypost_plugin::uncompiled(&cache, &files);
+    if let (false, Ok(program)) = (missing.is_empty(), std::env::current_exe()) {
+        let _ = Command::new(program).arg("precompile").arg(cache).args(missing).stdin(Stdio::null()).status();
+    }
 }
 
 fn config_notes(site: &Site) {

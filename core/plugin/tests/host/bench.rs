@@ -84,7 +84,7 @@ impl World {
     }
 
     pub(crate) fn load(&self, plugins: Vec<PluginOptions>) -> Result<Host, Vec<LoadError>> {
-        Host::load(Options { plugins, cache_dir: Some(cache_dir()), ..Options::default() }, self.ports())
+        Host::load(Options { plugins, cache_dir: Some(cache_dir()) }, self.ports())
     }
 
     pub(crate) fn host(&self, plugins: Vec<PluginOptions>) -> Host {

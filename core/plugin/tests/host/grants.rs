@@ -86,7 +86,7 @@ async fn a_table_that_somebody_else_keeps_is_waited_for_and_its_silence_is_a_fau
         let mut ports = World::default().ports();
         ports.tables.insert("people".into(), Arc::new(Far(value)));
         let plugins = vec![granted(Grants { tables: vec!["people".into()], ..Grants::default() })];
-        Host::load(Options { plugins, cache_dir: Some(cache_dir()), ..Options::default() }, ports).unwrap()
+        Host::load(Options { plugins, cache_dir: Some(cache_dir()) }, ports).unwrap()
     };
     assert_eq!(said(&once(&host(Some("late")), "table").await), "Some(\"late\") true");
     assert_eq!(fault(&once(&host(None), "table").await), "table people: no answer in time");

@@ -9,11 +9,7 @@ use waypost_types::{Judge, Stage, StageSet, Verdict};
 use crate::bench::*;
 
 fn with_cache(dir: &std::path::Path, plugin: PluginOptions) -> Host {
-    Host::load(
-        Options { plugins: vec![plugin], cache_dir: Some(dir.into()), ..Options::default() },
-        World::default().ports(),
-    )
-    .unwrap()
+    Host::load(Options { plugins: vec![plugin], cache_dir: Some(dir.into()) }, World::default().ports()).unwrap()
 }
 
 fn narrow() -> PluginOptions {
@@ -45,20 +41,6 @@ async fn compiled_code_is_cached_and_a_changed_octet_is_noticed() {
 }
 
 #[test]
-fn what_cannot_be_compiled_outside_is_compiled_here() {
-    let dir = tempfile::tempdir().unwrap();
-    for (at, program) in ["/nonexistent/program", "false", "true"].into_iter().enumerate() {
-        let options = Options {
-            plugins: vec![narrow()],
-            cache_dir: Some(dir.path().join(at.to_string())),
-            compile_with: vec![program.into()],
-        };
-        let host = Host::load(options, World::default().ports()).unwrap();
-        assert_eq!(host.plugins()[0].origin, Origin::Compiled, "{program}");
-    }
-}
-
-#[test]
 fn the_cache_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
@@ -67,7 +49,7 @@ fn the_cache_is_private() {
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&cache), mode(&cache.join("secret"))), (0o700, 0o600));
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
-    let options = Options { plugins: vec![narrow()], cache_dir: Some(cache), ..Options::default() };
+    let options = Options { plugins: vec![narrow()], cache_dir: Some(cache) };
     let errors = Host::load(options, World::default().ports()).unwrap_err();
     assert!(errors[0].to_string().contains("chmod 700"), "{}", errors[0]);
 }
@@ -141,17 +123,13 @@ async fn a_session_keeps_the_plugins_it_began_with() {
     let all = host.select(&["probe".into(), "narrow".into()]);
     let mut old = all.open();
     assert_eq!(said(&rcpt(&mut old, "count").await), "1");
-    let options = Options { plugins: vec![narrow()], cache_dir: Some(cache_dir()), ..Options::default() };
+    let options = Options { plugins: vec![narrow()], cache_dir: Some(cache_dir()) };
     host.reload(options, world.ports()).unwrap();
     assert_eq!(said(&rcpt(&mut old, "count").await), "2", "the swap changes nothing for it");
     for host in [&host, &all] {
         assert_eq!(host.stages(), StageSet::EMPTY.with(Stage::Rcpt), "whoever comes now gets the new set");
     }
-    let broken = Options {
-        plugins: vec![PluginOptions { config: "{".into(), ..probe() }],
-        cache_dir: None,
-        ..Options::default()
-    };
+    let broken = Options { plugins: vec![PluginOptions { config: "{".into(), ..probe() }], cache_dir: None };
     host.reload(broken, world.ports()).unwrap_err();
     assert_eq!(host.plugins()[0].name, "narrow", "a set that does not load changes nothing");
 }

@@ -6,7 +6,6 @@
 #   make lint        format, clippy, floors 0 and 1 without an operating system
 #   make crash       power cuts, failing and full disks, fifty times SIGKILL under load (WAYPOST_KILLS=1000 for more)
 #   make count       instructions of each step of a message, held against what they were (benches/count/counts.tsv)
-#   make micro       time of the same steps, and of plugins, signatures and the store
 #   make fuzz-smoke  every fuzz target for a few seconds
 #   make plugins     the four shipped plugins as WebAssembly components
 
@@ -14,7 +13,7 @@ PLUGINS = -p waypost-plugin-whitelist -p waypost-plugin-dns-lists -p waypost-plu
 FLOORS = -p waypost-types -p waypost-smtp -p waypost-route -p waypost-queue
 ARGS ?=
 
-.PHONY: run setup setup-tests plugins test lint count unit e2e crash bench micro fuzz-smoke clean
+.PHONY: run setup setup-tests plugins test lint count unit e2e crash bench fuzz-smoke clean
 
 run: setup plugins
 	@test -x target/release/waypost || echo "Building Waypost: about ten minutes the first time on two cores." >&2
@@ -57,9 +56,6 @@ bench: setup-tests plugins
 count: setup-tests
 	cargo build --quiet --profile count -p waypost-count
 	$${CARGO_TARGET_DIR:-target}/count/waypost-count $(ARGS)
-
-micro: setup plugins
-	cargo bench -p waypost-micro $(ARGS)
 
 fuzz-smoke: setup
 	fuzz/smoke.sh

@@ -20,6 +20,18 @@ fn resident(server: &Waypost) -> u64 {
     line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number") * 1024
 }
 
+#[test]
+fn a_first_start_does_not_keep_the_compilers_memory() {
+    let mut server = Waypost::start_uncompiled();
+    let first = resident(&server);
+    assert!(server.stop().success());
+    server.run();
+    let second = resident(&server);
+    println!("resident after a first start {} MiB, after a second {} MiB", first >> 20, second >> 20);
+    // What remains is Argon2's, which has made the demonstration user's hash.
+    assert!(first < second + (24 << 20), "{first} octets after a first start, {second} after a second");
+}
+
 /// How many connections this machine allows, at most `wanted`.
 fn allowed(wanted: usize) -> usize {
     let text = waypost_tests::tool::succeed("sh", &["-c", "ulimit -Hn"]);

@@ -1,8 +1,10 @@
 //! The process under test: the real binary with a data folder and ports of its own.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -18,6 +20,7 @@ pub struct Waypost {
     data: PathBuf,
     sets: Vec<String>,
     environment: Vec<(String, String)>,
+    compiles: bool,
     names: u16,
     _no_names: Option<NoNames>,
     /// Port of the `mx` listener.
@@ -37,6 +40,25 @@ pub fn binary() -> PathBuf {
     let binary = folder.join("waypost");
     assert!(binary.exists(), "{} is missing: `make test` builds it first", binary.display());
     binary
+}
+
+/// The four plugins, compiled once for all servers of a test program.
+fn compiled_plugins() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let binary = binary();
+        let beside = binary.parent().expect("it lies in a folder");
+        let cache = beside.join("plugins-compiled-for-tests");
+        let built = beside.join("../wasm32-wasip2/release");
+        let names = ["whitelist", "dns_lists", "spam_score", "dkim_sign"];
+        let files = names.map(|name| built.join(format!("waypost_plugin_{name}.wasm")));
+        let status = Command::new(&binary).arg("precompile").arg(&cache).args(files).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "the plugins cannot be compiled: `make plugins` builds them"
+        );
+        cache
+    })
 }
 
 impl Waypost {
@@ -61,6 +83,14 @@ impl Waypost {
         waypost
     }
 
+    /// The demo site whose first start compiles its plugins.
+    pub fn start_uncompiled() -> Waypost {
+        let mut waypost = Waypost::prepared(None, None, &[]);
+        waypost.compiles = true;
+        waypost.run();
+        waypost
+    }
+
     /// Not started: for commands on the data folder inside `folder`.
     pub fn stopped_in(folder: &Path, sets: &[&str]) -> Waypost {
         Waypost::prepared(Some(folder), None, sets)
@@ -77,6 +107,7 @@ impl Waypost {
             own,
             sets: sets.iter().map(|s| s.to_string()).collect(),
             environment: Vec::new(),
+            compiles: false,
             mx: free_port(),
             submission: free_port(),
             submissions: free_port(),
@@ -87,6 +118,9 @@ impl Waypost {
     /// Starts the process again on the same data and ports.
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it is running");
+        if !self.data.join("plugin-cache").exists() && !self.compiles {
+            self.give_compiled_plugins();
+        }
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
         let mut command = Command::new(binary());
         command.arg("run").arg("--data").arg(&self.data);
@@ -97,6 +131,15 @@ impl Waypost {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle can be cloned")).stderr(log);
         self.child = Some(command.spawn().expect("the binary starts"));
         self.wait_until_listening();
+    }
+
+    /// Saves it, and the machine, the seconds of a first start.
+    fn give_compiled_plugins(&self) {
+        let folder = self.data.join("plugin-cache");
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).expect("the data folder can be made");
+        for file in fs::read_dir(compiled_plugins()).expect("it was just made").flatten() {
+            fs::copy(file.path(), folder.join(file.file_name())).expect("it can be copied");
+        }
     }
 
     fn arguments(&self) -> Vec<String> {

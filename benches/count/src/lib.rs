@@ -1,7 +1,7 @@
 //! The steps of a message that need no operating system, each as something that can be run again and again.
 //!
-//! Two programs run them: `waypost-count`, which counts instructions, and the criterion benches in `micro`, which take time. A step does
-//! in each round what it does for one message of 10 KB, as `smtp-source -l 10240` sends it, and allocates and frees as the server would.
+//! `waypost-count` counts their instructions. A step does in each round what it does for one message of 10 KB, as `smtp-source -l 10240`
+//! sends it, and allocates and frees as the server would.
 
 mod sample;
 mod smtp;

@@ -4,6 +4,7 @@
 //! Aho-Corasick automaton, and a few kilobytes instead of a megabyte in each instance.
 
 use crate::rules::Rule;
+use crate::text::Eight;
 
 /// What a find means.
 const GROUPS: &[(Rule, &[&str])] = &[
@@ -519,13 +520,29 @@ impl Phrases {
     pub fn find(&self, text: &[u8]) -> Found {
         let mut found = Found::default();
         let mut seen = vec![false; self.phrases.len()];
-        let mut in_word = false;
-        for at in 0..text.len().saturating_sub(2) {
-            let byte = text[at];
-            let is_letter = byte.is_ascii_alphanumeric();
-            // No phrase begins with a blank.
-            if byte != b' ' && !(in_word && is_letter) {
+        let mut begin = |at: usize| {
+            if at + 2 < text.len() {
                 self.find_at(text, at, &mut seen, &mut found);
+            }
+        };
+        // The mark of the octet before the eight at hand, where a mark of theirs would have it: what follows a letter begins no word.
+        let mut before = 0;
+        let (eights, rest) = text.as_chunks::<8>();
+        for (number, eight) in eights.iter().enumerate() {
+            let octets = Eight::new(*eight);
+            let letters = octets.of_lowered_words();
+            let mut begins = octets.shown() & !(letters & ((letters << 8) | before));
+            before = letters >> 56;
+            while begins != 0 {
+                begin(number * 8 + begins.trailing_zeros() as usize / 8);
+                begins &= begins - 1;
+            }
+        }
+        let mut in_word = before != 0;
+        for (at, byte) in (text.len() - rest.len()..).zip(rest) {
+            let is_letter = byte.is_ascii_alphanumeric();
+            if *byte != b' ' && !(in_word && is_letter) {
+                begin(at);
             }
             in_word = is_letter;
         }

@@ -21,23 +21,6 @@ pub struct Text {
     pub signed_off: bool,
 }
 
-/// What an octet adds to the counts: letters, capitals, exclamation marks, octets beyond ASCII, 16 bits each.
-const COUNTS: [u64; 256] = {
-    let mut counts = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        counts[byte] = match byte as u8 {
-            b'a'..=b'z' => 1,
-            b'A'..=b'Z' => 1 | 1 << 16,
-            b'!' => 1 << 32,
-            0x80.. => 1 << 48,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    counts
-};
-
 /// Octets lowered, blanks of all kinds one kind.
 const LOWERED: [u8; 256] = {
     let mut lowered = [0; 256];
@@ -51,6 +34,82 @@ const LOWERED: [u8; 256] = {
     }
     lowered
 };
+
+/// Eight octets in one number, the first one lowest. Marks are numbers with the highest bit of each octet that is meant.
+#[derive(Clone, Copy)]
+pub(crate) struct Eight(u64);
+
+/// The same octet eight times.
+const fn all(octet: u8) -> u64 {
+    0x0101_0101_0101_0101 * octet as u64
+}
+
+const HIGH: u64 = all(0x80);
+
+impl Eight {
+    pub(crate) fn new(octets: [u8; 8]) -> Eight {
+        Eight(u64::from_le_bytes(octets))
+    }
+
+    pub(crate) fn beyond_ascii(self) -> u64 {
+        self.0 & HIGH
+    }
+
+    /// ASCII octets of at least `least`, which is not 0. The sum of seven bits and what is missing to 128 carries into the eighth.
+    fn from(self, least: u8) -> u64 {
+        ((self.0 & !HIGH) + all(0x80 - least)) & HIGH & !self.0
+    }
+
+    /// ASCII octets below `limit`.
+    fn below(self, limit: u8) -> u64 {
+        !self.from(limit) & HIGH & !self.0
+    }
+
+    fn within(self, first: u8, last: u8) -> u64 {
+        self.from(first) & self.below(last + 1)
+    }
+
+    fn equal_to(self, octet: u8) -> u64 {
+        self.within(octet, octet)
+    }
+
+    fn capitals(self) -> u64 {
+        self.within(b'A', b'Z')
+    }
+
+    fn small_letters(self) -> u64 {
+        self.within(b'a', b'z')
+    }
+
+    /// Letters (small ones) and digits.
+    pub(crate) fn of_lowered_words(self) -> u64 {
+        self.small_letters() | self.within(b'0', b'9')
+    }
+
+    /// Everything but the space.
+    pub(crate) fn shown(self) -> u64 {
+        !self.equal_to(b' ') & HIGH
+    }
+
+    fn lowered(self) -> u64 {
+        // 0x80 two bits down is what makes a capital small.
+        self.0 | self.capitals() >> 2
+    }
+}
+
+/// Copies octets lowered and blanks squeezed to `at`; gives where the next one goes.
+fn squeeze(from: &[u8], target: &mut [u8], mut at: usize, mut after_blank: bool) -> usize {
+    for &byte in from {
+        let put = LOWERED[usize::from(byte)];
+        let is_blank = put == b' ';
+        if !(is_blank && after_blank) {
+            target[at] = put;
+            at += 1;
+        }
+        after_blank = is_blank;
+    }
+    at
+}
 
 impl Text {
     /// Takes in a plain text part.
@@ -75,34 +134,39 @@ impl Text {
         }
     }
 
-    /// Takes in a run of shown text.
+    /// Takes in a run of shown text. This is most of what a message costs, so it goes by eight octets wherever no blank has to be changed.
     pub fn push(&mut self, run: &[u8]) {
-        // No lane of the counts can run over within so much.
-        for piece in run.chunks(usize::from(u16::MAX)) {
-            self.push_piece(piece);
-        }
-    }
-
-    /// Without a branch per octet: this is most of what a message costs.
-    fn push_piece(&mut self, piece: &[u8]) {
         let start = self.squeezed.len();
-        let mut last = self.squeezed.last().copied().unwrap_or(b' ');
-        self.squeezed.resize(start + piece.len(), 0);
+        let mut after_blank = self.squeezed.last().is_none_or(|last| *last == b' ');
+        self.squeezed.resize(start + run.len(), 0);
         let target = &mut self.squeezed[start..];
-        let (mut at, mut counts) = (0, 0u64);
-        for &byte in piece {
-            counts += COUNTS[usize::from(byte)];
-            let put = LOWERED[usize::from(byte)];
-            target[at] = put;
-            at += usize::from(put != b' ' || last != b' ');
-            last = put;
+        let (eights, rest) = run.as_chunks::<8>();
+        let mut at = 0;
+        let (mut letters, mut capitals, mut exclaimed, mut beyond) = (0, 0, 0, 0);
+        for eight in eights {
+            let octets = Eight::new(*eight);
+            let (lowered, marks) = (octets.lowered(), octets.capitals());
+            letters += Eight(lowered).small_letters().count_ones();
+            capitals += marks.count_ones();
+            exclaimed += octets.equal_to(b'!').count_ones();
+            beyond += octets.beyond_ascii().count_ones();
+            let spaces = octets.equal_to(b' ');
+            let squeezed = octets.below(b' ') | (spaces & spaces << 8) | (spaces & u64::from(after_blank) << 7);
+            if squeezed == 0 {
+                target[at..at + 8].copy_from_slice(&lowered.to_le_bytes());
+                at += 8;
+            } else {
+                at = squeeze(eight, target, at, after_blank);
+            }
+            after_blank = matches!(eight[7], b' ' | b'\t' | b'\r' | b'\n');
         }
+        at = squeeze(rest, target, at, after_blank);
         self.squeezed.truncate(start + at);
-        let lane = |shift: u32| (counts >> shift) as usize & 0xffff;
-        self.letters += lane(0);
-        self.capitals += lane(16);
-        self.exclaimed += lane(32);
-        self.beyond_ascii += lane(48);
+        let count = |what: fn(&u8) -> bool| rest.iter().filter(|byte| what(byte)).count();
+        self.letters += letters as usize + count(u8::is_ascii_alphabetic);
+        self.capitals += capitals as usize + count(u8::is_ascii_uppercase);
+        self.exclaimed += exclaimed as usize + count(|byte| *byte == b'!');
+        self.beyond_ascii += beyond as usize + count(|byte| !byte.is_ascii());
     }
 
     /// Dollar signs before a digit.
@@ -152,6 +216,46 @@ mod tests {
         assert_eq!(text.squeezed, b"hello world!! > quoted $50 -- me ");
         assert_eq!((text.letters, text.capitals, text.exclaimed, text.amounts()), (18, 6, 2, 1));
         assert!(text.quotes && text.signed_off);
+    }
+
+    /// Octet by octet, as it is meant.
+    fn plainly(runs: &[&[u8]]) -> Text {
+        let mut text = Text::default();
+        for &byte in runs.iter().copied().flatten() {
+            text.letters += usize::from(byte.is_ascii_alphabetic());
+            text.capitals += usize::from(byte.is_ascii_uppercase());
+            text.exclaimed += usize::from(byte == b'!');
+            text.beyond_ascii += usize::from(!byte.is_ascii());
+            let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            if !is_blank {
+                text.squeezed.push(byte.to_ascii_lowercase());
+            } else if text.squeezed.last().is_some_and(|last| *last != b' ') {
+                text.squeezed.push(b' ');
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn eight_at_once_is_the_same_as_one_by_one() {
+        let every: Vec<u8> =
+            (0..=255).flat_map(|byte| [byte, b' ', byte, byte, b'a', 255 - byte, b' ', b' ', b'Z']).collect();
+        let mut seed = 7u32;
+        let chance: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *b"  \t\r\nabzAZ!@[`{09\x80\xff\x1f".get(seed as usize >> 8 & 31).unwrap_or(&b'e')
+        })
+        .take(5000)
+        .collect();
+        for bytes in [&every[..], &chance[..]] {
+            for cut in [0, 1, 7, 8, 9, 500, bytes.len()] {
+                let (front, back) = bytes.split_at(cut);
+                let mut text = Text::default();
+                text.push(front);
+                text.push(back);
+                assert_eq!(format!("{text:?}"), format!("{:?}", plainly(&[front, back])), "cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Chains that are made here, sealed with real keys, and then broken in one place each.
 //!
-//! The classes are those of ARC's public validation suite (structure, format and every tag of each of the three fields, keys, chains of
-//! several instances); its files have no licence to be kept here, so the cases are made from what RFC 8617 says.
+//! They go where ARC's public suite (`suite`) does not: Ed25519, forms and keys that it has no case for, what trusted sealers vouch for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

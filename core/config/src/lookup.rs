@@ -8,7 +8,7 @@ use std::path::Path;
 use waypost_route::{CidrTable, Dialect, RegexpTable, TextTable};
 
 use crate::mistake::{Mistake, Place, nearest};
-use crate::model::{MemoryTable, Table, TableSource};
+use crate::model::{LdapTable, MemoryTable, Table, TableSource};
 use crate::sheet::Sheet;
 use crate::value::plain_error;
 
@@ -79,6 +79,7 @@ impl One<'_> {
                 prefix: self.text("prefix").unwrap_or_default(),
                 timeout: self.sheet.span(&self.at("timeout"))?,
             }),
+            "ldap" => self.ldap(kind),
             kind => {
                 let file = self.file(kind)?;
                 self.read(kind, &file)
@@ -86,17 +87,65 @@ impl One<'_> {
         }
     }
 
+    fn ldap(&mut self, kind: &str) -> Option<TableSource> {
+        let needed = ["server", "base", "query", "attribute"].map(|leaf| self.needed(leaf, kind));
+        let [Some(url), Some(base), Some(filter), Some(attribute)] = needed else { return None };
+        if !["ldap://", "ldaps://", "ldapi://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let path = self.at("server");
+            let problem = format!("`{path}` cannot be \"{url}\"");
+            let remedy = "write ldaps://HOST, ldap://HOST:PORT or ldapi://%2Fpath%2Fto%2Fsocket";
+            self.mistakes.push(Mistake::new(self.sheet.place(&path), problem, remedy));
+            return None;
+        }
+        let bind = match (self.text("user"), self.secret()?) {
+            (Some(user), Some(password)) => Some((user, password)),
+            (None, None) => None,
+            _ => {
+                let remedy = "set both for an entry that asks, or neither to ask as nobody";
+                let problem = format!("`{}` and `{}` belong together", self.at("user"), self.at("password-file"));
+                self.mistakes.push(Mistake::new(self.place.clone(), problem, remedy));
+                return None;
+            }
+        };
+        Some(TableSource::Ldap(LdapTable {
+            url,
+            start_tls: self.sheet.flag(&self.at("start-tls"))?,
+            ca_file: self.sheet.path(&self.at("ca-file")).map(Path::to_path_buf),
+            base,
+            filter,
+            attribute,
+            bind,
+            timeout: self.sheet.span(&self.at("timeout"))?,
+        }))
+    }
+
     /// What belongs to another kind is a slip that would otherwise go unseen.
     fn misplaced(&mut self, kind: &str) {
         let of = |leaf: &str| -> &[&str] {
             match leaf {
                 "rows" => &["inline"],
-                "query" => &["sqlite"],
+                "query" => &["sqlite", "ldap"],
                 "file" => &["text", "cidr", "pcre", "regexp", "sqlite"],
-                _ => &["redis"],
+                "server" | "user" | "password-file" => &["redis", "ldap"],
+                "database" | "prefix" => &["redis"],
+                _ => &["ldap"],
             }
         };
-        for leaf in ["file", "rows", "query", "server", "user", "password-file", "database", "prefix"] {
+        const LEAVES: [&str; 12] = [
+            "file",
+            "rows",
+            "query",
+            "server",
+            "user",
+            "password-file",
+            "database",
+            "prefix",
+            "base",
+            "attribute",
+            "start-tls",
+            "ca-file",
+        ];
+        for leaf in LEAVES {
             let path = self.at(leaf);
             if self.sheet.is_given(&path) && !of(leaf).contains(&kind) {
                 let remedy = format!("set `{}` to {}, or take it out", self.at("kind"), of(leaf).join(" or "));

@@ -164,6 +164,29 @@ pub enum TableSource {
         /// `timeout`.
         timeout: Duration,
     },
+    /// In a directory.
+    Ldap(LdapTable),
+}
+
+/// A table of the kind `ldap`.
+#[derive(Clone)]
+pub struct LdapTable {
+    /// `server`.
+    pub url: String,
+    /// `start-tls`.
+    pub start_tls: bool,
+    /// `ca-file`.
+    pub ca_file: Option<PathBuf>,
+    /// `base`.
+    pub base: String,
+    /// `query`: a filter.
+    pub filter: String,
+    /// `attribute`.
+    pub attribute: String,
+    /// `user`, and what stands in `password-file`.
+    pub bind: Option<(String, String)>,
+    /// `timeout`.
+    pub timeout: Duration,
 }
 
 impl std::fmt::Debug for TableSource {
@@ -173,6 +196,7 @@ impl std::fmt::Debug for TableSource {
             TableSource::Memory(_) => f.write_str("Memory"),
             TableSource::Sqlite { file, .. } => write!(f, "Sqlite({})", file.display()),
             TableSource::Redis { server, .. } => write!(f, "Redis({server})"),
+            TableSource::Ldap(LdapTable { url, .. }) => write!(f, "Ldap({url})"),
         }
     }
 }

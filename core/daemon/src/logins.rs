@@ -11,9 +11,9 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use waypost_config::Config;
 use waypost_config::model::{self, AuthBackend};
-use waypost_login::ldap::{Filter, Finding, Place};
+use waypost_ldap::{Directory, Filter, Finding, LdapLogin, Place};
 use waypost_login::token::{Claims, Introspection, IntrospectionOptions, Jwks, Tokens};
-use waypost_login::{Dovecot, DovecotOptions, Ldap, PasswordFile, Saslauthd};
+use waypost_login::{Dovecot, DovecotOptions, PasswordFile, Saslauthd};
 use waypost_net::{ClientTls, ClientTlsOptions};
 use waypost_types::login::{AuthError, Authenticator, Credentials, Judged, Proof, Rounds, ScramKeys};
 use waypost_types::{ClientCertificate, Domain, SessionFacts, Task};
@@ -176,9 +176,9 @@ fn back_end(config: &Config, secret: &[u8], before: Option<&Users>) -> Result<Ba
     Ok(BackEnd::Other(other))
 }
 
-fn open_ldap(config: &Config, ldap: &model::Ldap) -> Result<Ldap> {
-    let place = Place::parse(&ldap.url, ldap.start_tls)
-        .ok_or_else(|| anyhow!("auth.ldap.url: {} is no address of a directory", ldap.url))?;
+fn open_ldap(config: &Config, ldap: &model::Ldap) -> Result<LdapLogin> {
+    let directory =
+        directory(&ldap.url, ldap.start_tls, ldap.ca_file.as_ref(), ["auth.ldap.url", "auth.ldap.ca-file"])?;
     let search = &ldap.search;
     let finding = match &ldap.bind_dn {
         Some(template) => Finding::Template(template.clone()),
@@ -194,8 +194,20 @@ fn open_ldap(config: &Config, ldap: &model::Ldap) -> Result<Ldap> {
             user: search.user.clone(),
         },
     };
-    let tls = client_tls(ldap.ca_file.as_ref()).context("auth.ldap.ca-file")?;
-    Ok(Ldap { place, finding, tls, timeout: config.auth.timeout })
+    Ok(LdapLogin { directory, finding, timeout: config.auth.timeout })
+}
+
+/// A directory at an address, and whom TLS trusts there; the error names the setting.
+pub(crate) fn directory(
+    url: &str,
+    start_tls: bool,
+    ca_file: Option<&std::path::PathBuf>,
+    [its, cas]: [&str; 2],
+) -> Result<Directory> {
+    let place = Place::parse(url, start_tls).ok_or_else(|| {
+        anyhow!("{its}: {url} is no address of a directory: write ldaps://HOST, ldap://HOST:PORT or ldapi://%2Fpath")
+    })?;
+    Ok(Directory { place, tls: client_tls(ca_file).with_context(|| cas.to_string())? })
 }
 
 fn open_tokens(config: &Config, tokens: &model::Tokens) -> Result<Tokens> {

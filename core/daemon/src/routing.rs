@@ -8,11 +8,13 @@ use arc_swap::ArcSwap;
 use waypost_config::Config;
 use waypost_config::model::{self, MemoryTable, TableSource};
 use waypost_deliver::options::{Expand, Route};
+use waypost_ldap::{Filter, LdapTable, LdapTableOptions};
 use waypost_route::{Canonical, DomainPattern, Lists, RelayDomain, Router, Srs, Tables};
 use waypost_table::{RedisOptions, RedisTable, SqliteOptions, SqliteTable};
 use waypost_types::port::Table;
 use waypost_types::{Domain, Host, Soon};
 
+use crate::logins::directory;
 use crate::observe::now;
 
 /// Tables by name.
@@ -43,6 +45,21 @@ fn open(table: &model::Table) -> Result<Arc<dyn Table>> {
             };
             Arc::new(RedisTable::new(&table.name, options))
         }
+        TableSource::Ldap(ldap) => Arc::new(LdapTable::new(&table.name, open_ldap(&table.name, ldap)?)),
+    })
+}
+
+fn open_ldap(name: &str, ldap: &model::LdapTable) -> Result<LdapTableOptions> {
+    let [server, cas, query] = ["server", "ca-file", "query"].map(|leaf| format!("table.{name}.{leaf}"));
+    let filter = Filter::parse(&ldap.filter)
+        .ok_or_else(|| anyhow!("{query}: {} is no filter: write it as RFC 4515 says, (mail=%s)", ldap.filter))?;
+    Ok(LdapTableOptions {
+        directory: directory(&ldap.url, ldap.start_tls, ldap.ca_file.as_ref(), [&server, &cas])?,
+        base: ldap.base.clone(),
+        filter,
+        attribute: ldap.attribute.clone(),
+        bind: ldap.bind.clone(),
+        timeout: ldap.timeout,
     })
 }
 

@@ -2,21 +2,23 @@
 
 /// Writes values.
 #[derive(Default)]
-pub(super) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn octets(&mut self, tag: u8, value: &[u8]) {
+    /// A value with this tag.
+    pub fn octets(&mut self, tag: u8, value: &[u8]) {
         self.0.push(tag);
         self.length(value.len());
         self.0.extend_from_slice(value);
     }
 
-    pub(super) fn text(&mut self, value: &str) {
+    /// An OCTET STRING.
+    pub fn text(&mut self, value: &str) {
         self.octets(0x04, value.as_bytes());
     }
 
     /// A small number that is not negative.
-    pub(super) fn number(&mut self, tag: u8, value: u32) {
+    pub fn number(&mut self, tag: u8, value: u32) {
         let bytes = value.to_be_bytes();
         let skip = bytes.iter().position(|byte| *byte != 0).unwrap_or(3);
         let mut short = bytes[skip..].to_vec();
@@ -27,13 +29,14 @@ impl Writer {
     }
 
     /// A value that is made of others.
-    pub(super) fn nest(&mut self, tag: u8, fill: impl FnOnce(&mut Writer)) {
+    pub fn nest(&mut self, tag: u8, fill: impl FnOnce(&mut Writer)) {
         let mut inner = Writer::default();
         fill(&mut inner);
         self.octets(tag, &inner.0);
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    /// What was written.
+    pub fn finish(self) -> Vec<u8> {
         self.0
     }
 
@@ -50,11 +53,12 @@ impl Writer {
 
 /// Reads values off the front of a slice.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next value: tag and content.
-    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    #[allow(clippy::should_implement_trait, reason = "a reader of mixed values, not a sequence of one kind")]
+    pub fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let size = whole(self.0)?;
         let (value, rest) = self.0.split_at_checked(size)?;
         let head = head(value)?.0;
@@ -63,15 +67,17 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
+    /// The next value, an OCTET STRING that is UTF-8.
+    pub fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.expect(0x04)?).ok()
     }
 
-    pub(super) fn number(&mut self, tag: u8) -> Option<u32> {
+    /// The next value, a number that is not negative and fits.
+    pub fn number(&mut self, tag: u8) -> Option<u32> {
         let bytes = self.expect(tag)?;
         let fits = matches!(bytes.len(), 1..=5) && bytes[0] & 0x80 == 0;
         let value = bytes.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
@@ -96,7 +102,7 @@ fn head(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Octets of the whole value that a buffer begins with, once its head is there.
-pub(super) fn whole(bytes: &[u8]) -> Option<usize> {
+pub fn whole(bytes: &[u8]) -> Option<usize> {
     head(bytes).map(|(head, content)| head.saturating_add(content))
 }
 

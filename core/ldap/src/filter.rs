@@ -1,7 +1,7 @@
 //! Search filters (RFC 4515), read once; what a client says is put in afterwards, as a value and never as syntax.
 
-use super::ber::Writer;
-use super::fill;
+use crate::ber::Writer;
+use crate::template::fill;
 
 /// A filter with `%s`, `%u` and `%d` in its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Filter {
     }
 
     /// Writes it, with this identity in its places.
-    pub(super) fn write(&self, out: &mut Writer, identity: &str) {
+    pub fn write(&self, out: &mut Writer, identity: &str) {
         write(&self.0, out, identity);
     }
 }

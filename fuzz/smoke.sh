@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-10}
 [ $# -gt 0 ] && shift
-targets=${*:-command data address reply session client}
+targets=${*:-command data address reply session client header sasl token ldap spf dmarc arc authentication tables config proxy codec report}
 if ! cargo +nightly --version >/dev/null 2>&1; then
     echo "Fuzzing needs a nightly compiler: installing it once (about a minute)." >&2
     rustup toolchain install nightly --profile minimal

@@ -320,7 +320,8 @@ impl Check<'_> {
         let text = MacroString::parse(text, true).ok()?;
         let name = if text.uses(b'p') { self.validated_name(domain).await } else { String::new() };
         let words = text.expand(&self.values(domain, &name));
-        words.is_ascii().then_some(words)
+        // §6.2: printable ASCII. What the macros brought in (a sender's name, say) need not be.
+        words.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()).then_some(words)
     }
 }
 

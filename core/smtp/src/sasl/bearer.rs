@@ -43,7 +43,7 @@ fn oauthbearer(text: &str) -> Option<(String, &str)> {
 /// `user=…^Aauth=Bearer token^A^A`
 fn xoauth2(text: &str) -> Option<(String, &str)> {
     let (user, pairs) = text.strip_prefix("user=")?.split_once('\x01')?;
-    (!user.is_empty()).then_some(())?;
+    (!user.is_empty() && !user.contains('\0')).then_some(())?;
     Some((user.to_string(), token(pairs.strip_suffix("\x01\x01")?)?))
 }
 
@@ -98,6 +98,8 @@ mod tests {
         ] {
             assert_eq!(asked(Bearer::OAuthBearer, text), None, "{text:?}");
         }
-        assert_eq!(asked(Bearer::XOAuth2, "user=\x01auth=Bearer a\x01\x01"), None);
+        for user in ["", "a\0b"] {
+            assert_eq!(asked(Bearer::XOAuth2, &format!("user={user}\x01auth=Bearer a\x01\x01")), None);
+        }
     }
 }

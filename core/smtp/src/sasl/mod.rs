@@ -173,8 +173,11 @@ pub fn begin(mechanism: Mechanism, at: Surroundings<'_>) -> Box<dyn Exchange> {
     }
 }
 
-/// A `saslname` (RFC 5802 §7): `=2C` is a comma and `=3D` an equals sign; nothing else may follow `=`.
+/// A `saslname` (RFC 5802 §7): `=2C` is a comma and `=3D` an equals sign; nothing else may follow `=`, and NUL stands nowhere.
 fn saslname(text: &str) -> Option<String> {
+    if text.contains('\0') {
+        return None;
+    }
     if !text.contains('=') {
         return Some(text.to_string());
     }
@@ -209,5 +212,6 @@ mod tests {
         assert_eq!(saslname("alice").as_deref(), Some("alice"));
         assert_eq!(saslname("a=2cb"), None);
         assert_eq!(saslname("a="), None);
+        assert_eq!(saslname("a\0b"), None);
     }
 }

@@ -1,34 +1,11 @@
-//! Every way to log in, with other people's clients and in front of other people's back ends: Dovecot, saslauthd, OpenLDAP.
+//! Every way to log in, with other people's clients and in front of other people's back ends (those with a directory: `directory`).
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use waypost_tests::{Waypost, free_port, tool, wait_for};
-
-/// A program that ends with the test.
-struct Peer(Child);
-
-impl Peer {
-    fn start(program: &str, arguments: &[&str]) -> Peer {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // saslauthd ends by ending its process group, which must not be ours.
-        command.process_group(0);
-        Peer(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; `make setup` installs it")))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // TERM, so that a program of several processes takes them all along.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
+use waypost_tests::{Authority, Peer, Waypost, free_port, tool, wait_for};
 
 /// One login by Python, with the mechanism's messages as arguments; prints the last reply. `tls` is `start` or `implicit`.
 const EXCHANGE: &str = r#"
@@ -232,84 +209,10 @@ for sender in sys.argv[3:]:
     assert!(replies.contains("5.7.1 alice may not send as bob@waypost.test"), "{replies}");
 }
 
-/// An authority, and a certificate that it gave to `email`.
-fn certificates(folder: &Path, email: &str) -> (String, String) {
-    let at = |name: &str| folder.join(name).to_str().expect("UTF-8").to_string();
-    let (ca, ca_key, request, pair, key) =
-        (at("ca.pem"), at("ca.key"), at("request"), at("client.pem"), at("client.key"));
-    tool::succeed(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            "/CN=Test CA",
-            "-days",
-            "2",
-            "-keyout",
-            &ca_key,
-            "-out",
-            &ca,
-        ],
-    );
-    tool::succeed(
-        "openssl",
-        &[
-            "req",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            "/CN=somebody",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-        ],
-    );
-    let extensions = at("extensions");
-    fs::write(
-        &extensions,
-        format!("subjectAltName=email:{email}\nextendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n"),
-    )
-    .expect("written");
-    let certificate = at("client.crt");
-    tool::succeed(
-        "openssl",
-        &[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &ca,
-            "-CAkey",
-            &ca_key,
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            &extensions,
-            "-out",
-            &certificate,
-        ],
-    );
-    fs::write(&pair, fs::read_to_string(&certificate).expect("read") + &fs::read_to_string(&key).expect("read"))
-        .expect("written");
-    (ca, pair)
-}
-
 #[test]
 fn a_client_certificate_logs_in_by_external() {
-    let folder = TempDir::new().expect("a folder");
-    let (ca, pair) = certificates(folder.path(), "alice@waypost.test");
+    let authority = Authority::new();
+    let (ca, pair) = (authority.certificate(), authority.person("alice@waypost.test"));
     let server = Waypost::start(&[
         "listener.submission.client-certificate=ask",
         &format!("listener.submission.client-authorities=[\"{ca}\"]"),
@@ -320,8 +223,8 @@ fn a_client_certificate_logs_in_by_external() {
     assert!(exchange(port, "start", &pair, "EXTERNAL", &[""]).starts_with("235 2.7.0"));
     assert!(exchange(port, "start", &pair, "EXTERNAL", &["alice@waypost.test"]).starts_with("235 2.7.0"));
     assert!(exchange(port, "start", &pair, "EXTERNAL", &["bob"]).starts_with("535 5.7.8"));
-    let foreign = TempDir::new().expect("a folder");
-    let (_, stranger) = certificates(foreign.path(), "alice@waypost.test");
+    let others = Authority::new();
+    let stranger = others.person("alice@waypost.test");
     assert!(
         exchange(port, "start", &stranger, "EXTERNAL", &[""]).starts_with("504"),
         "another authority's certificate"
@@ -366,6 +269,64 @@ print(token()); print(token(aud='web')); print(token(exp=int(time.time()) - 600)
             assert!(reply.starts_with(wanted), "{mechanism}, token {at}: {reply}");
         }
     }
+}
+
+/// RFC 7662 over HTTPS: knows two tokens, one of them no longer active, and only the client that may ask.
+const PROVIDER: &str = r#"
+import base64, http.server, json, ssl, sys, urllib.parse
+class Provider(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asks = self.headers['Authorization'] == 'Basic ' + base64.b64encode(b'waypost:client%20secret').decode()
+        body = urllib.parse.parse_qs(self.rfile.read(int(self.headers['Content-Length'])).decode())
+        token = body.get('token', [''])[0]
+        said = {'active': token == 'good', 'iss': 'https://id.test', 'aud': 'mail', 'email': 'alice@waypost.test'}
+        page = json.dumps(said if token in ('good', 'old') else {'active': False}).encode()
+        self.send_response(200 if asks and self.path == '/introspect' else 401)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+server = http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Provider)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+#[test]
+fn tokens_are_checked_by_asking_the_provider() {
+    let (authority, port) = (Authority::new(), free_port());
+    let (certificate, key) = authority.host("localhost");
+    let provider = Peer::python(PROVIDER, &[&port.to_string(), &certificate, &key]);
+    wait_for("the provider", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let secret = authority.file("secret");
+    fs::write(&secret, "client secret\n").expect("written");
+    let settings = [
+        format!("auth.token.introspection-url=https://localhost:{port}/introspect"),
+        "auth.token.introspection-client=waypost".to_string(),
+        format!("auth.token.introspection-secret={secret}"),
+        "auth.token.issuer=https://id.test".to_string(),
+        "auth.token.audience=[\"mail\"]".to_string(),
+        "auth.timeout=3s".to_string(),
+    ];
+    let trusting = format!("auth.token.ca-file={}", authority.certificate());
+    let refs: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let ask = |server: &Waypost, token: &str| {
+        let bearer = format!("n,,\\x01auth=Bearer {token}\\x01\\x01");
+        exchange(server.submission, "start", "-", "OAUTHBEARER", &[&bearer])
+    };
+    let server = Waypost::start(&[&refs[..], &[&trusting]].concat());
+    for (token, wanted) in [("good", "235 2.7.0"), ("old", "535 5.7.8"), ("none", "535 5.7.8")] {
+        let reply = ask(&server, token);
+        assert!(reply.starts_with(wanted), "{token}: {reply}");
+    }
+    // A provider that nobody vouches for, or that is gone, is no word on the token.
+    let distrusting = Waypost::start(&refs);
+    let reply = ask(&distrusting, "good");
+    assert!(reply.starts_with("454 4.7.0"), "{reply}");
+    drop(provider);
+    let reply = ask(&server, "good");
+    assert!(reply.starts_with("454 4.7.0"), "{reply}");
 }
 
 /// Dovecot with a password file, for its auth socket alone.
@@ -414,111 +375,6 @@ print(*s.auth('CRAM-MD5', s.auth_cram_md5))
     assert!(gone.starts_with("454 4.7.0"), "{gone}");
 }
 
-const DIRECTORY: &str = "dn: dc=waypost,dc=test\nobjectClass: dcObject\nobjectClass: organization\no: Own\ndc: waypost\n\n\
-    dn: uid=alice,dc=waypost,dc=test\nobjectClass: inetOrgPerson\nuid: alice\ncn: Alice\nsn: A\nmail: alice@waypost.test\nuserPassword: pencil12\n\n\
-    dn: uid=bob,dc=waypost,dc=test\nobjectClass: inetOrgPerson\nuid: bob\ncn: Bob\nsn: B\nmail: bob@waypost.test\nuserPassword: other123\n";
-
-/// OpenLDAP with two users, on a port with StartTLS and on a socket.
-fn slapd(folder: &Path) -> (Peer, u16) {
-    let at = folder.display();
-    let (certificate, key) = (format!("{at}/slapd.crt"), format!("{at}/slapd.key"));
-    tool::succeed(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-days",
-            "2",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ],
-    );
-    let configuration = format!(
-        "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n\
-         pidfile {at}/slapd.pid\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n\
-         TLSCertificateFile {certificate}\nTLSCertificateKeyFile {key}\n\
-         database mdb\nsuffix \"dc=waypost,dc=test\"\nrootdn \"cn=admin,dc=waypost,dc=test\"\nrootpw root-secret\ndirectory {at}/db\n"
-    );
-    fs::create_dir(folder.join("db")).expect("made");
-    fs::write(folder.join("slapd.conf"), configuration).expect("written");
-    fs::write(folder.join("directory.ldif"), DIRECTORY).expect("written");
-    tool::succeed("/usr/sbin/slapadd", &["-f", &format!("{at}/slapd.conf"), "-l", &format!("{at}/directory.ldif")]);
-    let port = free_port();
-    let socket = format!("{at}/ldapi").replace('/', "%2F");
-    let places = format!("ldap://127.0.0.1:{port} ldapi://{socket}");
-    let peer = Peer::start("/usr/sbin/slapd", &["-h", &places, "-f", &format!("{at}/slapd.conf"), "-d", "0"]);
-    wait_for("slapd", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    (peer, port)
-}
-
-fn plain(server: &Waypost, user: &str, password: &str) -> String {
+pub(crate) fn plain(server: &Waypost, user: &str, password: &str) -> String {
     exchange(server.submission, "start", "-", "PLAIN", &[&format!("\\0{user}\\0{password}")])
-}
-
-#[test]
-fn a_directory_lets_its_users_in() {
-    let folder = TempDir::new().expect("a folder");
-    let (peer, port) = slapd(folder.path());
-    let at = folder.path().display();
-    let url = format!("auth.ldap.url=ldap://localhost:{port}");
-    let ca = format!("auth.ldap.ca-file={at}/slapd.crt");
-    let secret = folder.path().join("search-password");
-    fs::write(&secret, "root-secret\n").expect("written");
-    let secret = format!("auth.ldap.search-password={}", secret.display());
-    let templated = [&url, &ca, "auth.ldap.bind-dn=uid=%u,dc=waypost,dc=test"];
-    let searched = [
-        &url,
-        &ca,
-        "auth.ldap.base=dc=waypost,dc=test",
-        "auth.ldap.filter=(&(objectClass=inetOrgPerson)(|(uid=%u)(mail=%s)))",
-        "auth.ldap.search-dn=cn=admin,dc=waypost,dc=test",
-        &secret,
-        "auth.ldap.user-attribute=mail",
-    ];
-    for settings in [&templated[..], &searched[..]] {
-        let server = Waypost::start(&[&["auth.backend=ldap"], settings].concat());
-        assert!(plain(&server, "alice@waypost.test", "pencil12").starts_with("235"), "{settings:?}");
-        for (user, password) in
-            [("alice@waypost.test", "wrong123"), ("nobody@waypost.test", "pencil12"), ("*", "pencil12")]
-        {
-            let reply = plain(&server, user, password);
-            assert!(reply.starts_with("535 5.7.8"), "{user}: {reply}");
-        }
-    }
-    let socket = format!("auth.ldap.url=ldapi://{}", format!("{at}/ldapi").replace('/', "%2F"));
-    let server = Waypost::start(&["auth.backend=ldap", &socket, "auth.ldap.bind-dn=uid=%u,dc=waypost,dc=test"]);
-    assert!(plain(&server, "alice@waypost.test", "pencil12").starts_with("235"));
-    drop(peer);
-    assert!(plain(&server, "alice@waypost.test", "pencil12").starts_with("454 4.7.0"));
-}
-
-#[test]
-fn saslauthd_is_asked_in_its_own_words() {
-    let folder = TempDir::new().expect("a folder");
-    let (_directory, port) = slapd(folder.path());
-    let at = folder.path().display();
-    let configuration = format!(
-        "ldap_servers: ldap://127.0.0.1:{port}/\nldap_search_base: dc=waypost,dc=test\nldap_filter: (uid=%u)\n"
-    );
-    fs::write(folder.path().join("saslauthd.conf"), configuration).expect("written");
-    let conf = format!("{at}/saslauthd.conf");
-    let peer = Peer::start("/usr/sbin/saslauthd", &["-a", "ldap", "-O", &conf, "-m", &at.to_string(), "-d", "-n", "1"]);
-    wait_for("saslauthd", Duration::from_secs(20), || folder.path().join("mux").exists().then_some(()));
-    let server = Waypost::start(&["auth.backend=saslauthd", &format!("auth.saslauthd-socket={at}/mux")]);
-    assert!(plain(&server, "alice@waypost.test", "pencil12").starts_with("235"));
-    assert!(plain(&server, "alice@waypost.test", "wrong123").starts_with("535 5.7.8"));
-    drop(peer);
-    let _ = fs::remove_file(folder.path().join("mux"));
-    assert!(plain(&server, "alice@waypost.test", "pencil12").starts_with("454 4.7.0"));
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod checks;
 mod delivery;
+mod directory;
 mod dmarc;
 mod doors;
 mod envelope;

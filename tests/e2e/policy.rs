@@ -1,110 +1,16 @@
 //! MTA-STS against a real web server and a real receiver: policies found, kept to, and kept through an outage. Needs ports 443 and 25 of loopback, and so root.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use waypost_tests::zone::{Faults, Record, Zone};
-use waypost_tests::{Dialog, Waypost, say_aloud, tool, wait_for};
+use waypost_tests::{Authority, Dialog, Peer, Waypost, say_aloud, wait_for};
 
 const BODY: &str = "From: alice@waypost.test\r\nTo: alice@sts.example\r\nSubject: out\r\n\r\nHello\r\n";
 const RECEIVER: &str = "127.0.0.25:25";
 const WEB: &str = "127.0.0.26:443";
 
-/// A certificate authority of the test's own, and what it signs.
-struct Authority(TempDir);
-
-impl Authority {
-    fn new() -> Authority {
-        let authority = Authority(TempDir::new().expect("a folder"));
-        let (key, certificate) = (authority.file("ca.key"), authority.file("ca.pem"));
-        tool::succeed(
-            "openssl",
-            &[
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "30",
-                "-subj",
-                "/CN=Test CA",
-                "-keyout",
-                &key,
-                "-out",
-                &certificate,
-            ],
-        );
-        authority
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.path().join(name).to_string_lossy().into_owned()
-    }
-
-    /// Chain and key for a name.
-    fn sign(&self, name: &str) -> (String, String) {
-        let (key, request, certificate, extensions) = (
-            self.file(&format!("{name}.key")),
-            self.file("request"),
-            self.file(&format!("{name}.pem")),
-            self.file("extensions"),
-        );
-        let subject = format!("/CN={name}");
-        tool::succeed(
-            "openssl",
-            &[
-                "req",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-subj",
-                &subject,
-                "-keyout",
-                &key,
-                "-out",
-                &request,
-            ],
-        );
-        std::fs::write(&extensions, format!("subjectAltName=DNS:{name}\nbasicConstraints=critical,CA:FALSE\n"))
-            .expect("writable");
-        let (ca, ca_key) = (self.file("ca.pem"), self.file("ca.key"));
-        tool::succeed(
-            "openssl",
-            &[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                &ca,
-                "-CAkey",
-                &ca_key,
-                "-CAcreateserial",
-                "-days",
-                "30",
-                "-extfile",
-                &extensions,
-                "-out",
-                &certificate,
-            ],
-        );
-        (certificate, key)
-    }
-}
-
-/// Python's web server over TLS, with one page. Ends when dropped.
-struct Web(Child);
-
-impl Web {
-    fn start(authority: &Authority, policy: &Path) -> Web {
-        const SCRIPT: &str = "\
+/// A web server with one page.
+const PAGE: &str = "\
 import http.server, ssl, sys
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -121,20 +27,13 @@ context.load_cert_chain(sys.argv[2], sys.argv[3])
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 ";
-        let (certificate, key) = authority.sign("mta-sts.sts.example");
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", SCRIPT]).arg(policy).args([certificate, key]).stderr(Stdio::null());
-        let child = command.spawn().expect("Debian's Python");
-        wait_for("the web server", Duration::from_secs(10), || std::net::TcpStream::connect(WEB).ok());
-        Web(child)
-    }
-}
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts it, with the policy in this file.
+fn web(authority: &Authority, policy: &str) -> Peer {
+    let (certificate, key) = authority.host("mta-sts.sts.example");
+    let peer = Peer::python(PAGE, &[policy, &certificate, &key]);
+    wait_for("the web server", Duration::from_secs(10), || std::net::TcpStream::connect(WEB).ok());
+    peer
 }
 
 /// A receiver for `sts.example`, with this certificate or one that it has made itself.
@@ -175,15 +74,15 @@ fn policies_are_kept_to_and_outlast_an_outage() {
         return say_aloud("NOT TESTED: ports 25 and 443 of loopback cannot be had here (root can)");
     }
     let authority = Authority::new();
-    let policy = authority.0.path().join("policy");
+    let policy = authority.file("policy");
     let write = |mode: &str, host: &str| {
         std::fs::write(&policy, format!("version: STSv1\r\nmode: {mode}\r\nmx: {host}\r\nmax_age: 604800\r\n"))
             .expect("writable");
     };
     write("enforce", "*.sts.example");
-    let web = Web::start(&authority, &policy);
+    let page = web(&authority, &policy);
     let zone = Zone::start(&records(Some("1")), Faults::default());
-    let roots = format!("delivery.roots={}", authority.file("ca.pem"));
+    let roots = format!("delivery.roots={}", authority.certificate());
     let sets = [
         "listener.mx.preset=relay",
         "relay.networks=[\"127.0.0.0/8\"]",
@@ -193,7 +92,7 @@ fn policies_are_kept_to_and_outlast_an_outage() {
     ];
 
     // A good certificate, and a host that the policy names.
-    let good = receiver(Some(&authority.sign("mx.sts.example")));
+    let good = receiver(Some(&authority.host("mx.sts.example")));
     let mut sender = Waypost::start_in(None, Some(zone.port), &sets);
     let event = attempt(&sender);
     assert_eq!(event["outcome"], "relayed", "{event}");
@@ -201,7 +100,7 @@ fn policies_are_kept_to_and_outlast_an_outage() {
     drop(good);
 
     // The web server and the announcement go; after a restart the policy still holds: a certificate that nobody vouches for gets no mail.
-    drop(web);
+    drop(page);
     zone.set(&records(None));
     assert!(sender.stop().success());
     let bad = receiver(None);
@@ -216,7 +115,7 @@ fn policies_are_kept_to_and_outlast_an_outage() {
     {
         write(mode, host);
         zone.set(&records(Some(id)));
-        let _web = Web::start(&authority, &policy);
+        let _page = web(&authority, &policy);
         let sender = Waypost::start_in(None, Some(zone.port), &sets);
         let event = attempt(&sender);
         assert_eq!(event["outcome"], outcome, "{mode} {event}");

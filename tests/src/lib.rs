@@ -10,16 +10,22 @@
 //! | [`zone`] | [`Zone`](zone::Zone): a name server that knows a few names and has bad days |
 //! | [`wire`] | [`Wire`]: a client that does exactly what it is told, octet by octet, with and without TLS |
 //! | [`tool`] | other people's programs: swaks, Python, Postfix's load generator |
+//! | [`peer`] | [`Peer`]: other people's servers |
+//! | [`authority`] | [`Authority`]: certificates |
 
+pub mod authority;
 pub mod dialog;
 pub mod names;
+pub mod peer;
 pub mod sink;
 pub mod tool;
 pub mod waypost;
 pub mod wire;
 pub mod zone;
 
+pub use authority::Authority;
 pub use dialog::Dialog;
+pub use peer::Peer;
 pub use sink::{Manner, Received, Sink};
 pub use waypost::Waypost;
 pub use wire::Wire;

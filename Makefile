@@ -42,7 +42,7 @@ unit: setup plugins
 
 e2e: setup-tests plugins
 	cargo build --quiet -p waypost
-	cargo test -p waypost-tests --test tidy --test e2e -- --test-threads 4
+	cargo test -p waypost-tests --test tidy --test e2e --test clients -- --test-threads 4
 
 crash: setup-tests plugins
 	cargo build --quiet -p waypost

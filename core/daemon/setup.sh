@@ -16,6 +16,7 @@ LIST
 curl /usr/bin/curl
 e2fsprogs /sbin/mkfs.ext4
 dovecot-core /usr/sbin/dovecot
+gsasl /usr/bin/gsasl
 msmtp /usr/bin/msmtp
 opendkim /usr/sbin/opendkim
 openssl /usr/bin/openssl
@@ -31,6 +32,7 @@ sasl2-bin /usr/sbin/saslauthd
 slapd /usr/sbin/slapd
 swaks /usr/bin/swaks
 systemd /usr/bin/systemd-analyze
+testssl.sh /usr/bin/testssl
 valgrind /usr/bin/valgrind
 LIST
 }
@@ -52,5 +54,16 @@ for target in wasm32-wasip2 wasm32-unknown-unknown; do
     echo "Adding the Rust target $target (seconds)." >&2
     rustup target add --toolchain "$toolchain" "$target" >/dev/null
 done
+
+# Clients that Debian does not have. Tests name aloud what is missing, so that a machine without node or pip goes on without them.
+if [ "${1:-run}" = test ]; then
+    clients=${CARGO_TARGET_DIR:-target}/clients
+    mkdir -p "$clients"
+    [ -d "$clients/node_modules/nodemailer" ] || npm install --silent --no-audit --no-fund --prefix "$clients" nodemailer@10 >/dev/null 2>&1 ||
+        echo "setup: nodemailer cannot be installed here (npm)" >&2
+    [ -x "$clients/python/bin/sslyze" ] ||
+        { python3 -m venv "$clients/python" && "$clients/python/bin/pip" --quiet install 'sslyze==6.3.*'; } >/dev/null 2>&1 ||
+        echo "setup: sslyze cannot be installed here (pip)" >&2
+fi
 
 core/store-rocks/build-rocksdb.sh

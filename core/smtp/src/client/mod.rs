@@ -294,7 +294,7 @@ impl Client {
             return self.begin_too_late(flight);
         }
         assert_eq!(self.state, State::Idle, "a transaction begins on a connection that is ready");
-        let objection = flight.check(self.encrypted).err();
+        let objection = flight.check(self.encrypted, self.options.lmtp).err();
         if let Some(reply) = &objection {
             flight.cut_off(reply);
         }

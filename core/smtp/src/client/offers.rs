@@ -27,8 +27,8 @@ pub struct Offers {
     pub require_tls: bool,
     /// RFC 6710.
     pub priority: bool,
-    /// RFC 2852.
-    pub deliver_by: bool,
+    /// RFC 2852, with the least time it promises to keep, in seconds; 0 if it names none.
+    pub deliver_by: Option<i64>,
     /// RFC 4954 with PLAIN (RFC 4616).
     pub auth_plain: bool,
     /// RFC 4954 with the older LOGIN, which some relays offer alone.
@@ -62,7 +62,10 @@ impl Offers {
             "DSN" => self.dsn = true,
             "REQUIRETLS" => self.require_tls = true,
             "MT-PRIORITY" => self.priority = true,
-            "DELIVERBY" => self.deliver_by = true,
+            "DELIVERBY" => {
+                let least = words.next().and_then(|least| least.parse().ok());
+                self.deliver_by = Some(least.filter(|least| *least > 0).unwrap_or(0));
+            }
             "AUTH" => words.for_each(|mechanism| self.learn_mechanism(mechanism)),
             // `AUTH=PLAIN LOGIN`, as servers wrote it before RFC 2554 was finished.
             other if other.starts_with("AUTH=") => {

@@ -89,7 +89,7 @@ impl Flight {
     }
 
     /// What stands against this transaction before a word is said.
-    pub(super) fn check(&self, tls: bool) -> Result<(), Reply> {
+    pub(super) fn check(&self, tls: bool, lmtp: bool) -> Result<(), Reply> {
         let Transaction { parameters, message, .. } = &self.transaction;
         if let Some(max) = self.offers.size_max.filter(|max| *max < message.len() as u64) {
             let text = format!("message of {} octets exceeds the peer's limit of {max}", message.len());
@@ -116,7 +116,21 @@ impl Flight {
                 "the peer does not offer BINARYMIME, which this message needs",
             ));
         }
+        // Over LMTP the message is delivered, and in time.
+        if !lmtp && self.loses_its_deadline() {
+            return Err(Reply::new(
+                554,
+                Enhanced(5, 3, 3),
+                "the peer does not promise delivery in the time that the sender gave (DELIVERBY)",
+            ));
+        }
         Ok(())
+    }
+
+    /// RFC 2852 §4: mail that is to come back when it is late goes only to those who see to that, and in that time.
+    fn loses_its_deadline(&self) -> bool {
+        let by = self.transaction.parameters.deliver_by.filter(|by| by.return_when_late);
+        by.is_some_and(|by| self.offers.deliver_by.is_none_or(|least| by.seconds < least))
     }
 
     /// RFC 6531 §3.1: an address or a header field that is not ASCII. The sender's SMTPUTF8 alone may have been caution.
@@ -201,7 +215,7 @@ impl Flight {
         if offers.priority && parameters.priority != 0 {
             write(out, format_args!(" MT-PRIORITY={}", parameters.priority));
         }
-        if let Some(by) = parameters.deliver_by.filter(|_| offers.deliver_by) {
+        if let Some(by) = parameters.deliver_by.filter(|_| offers.deliver_by.is_some()) {
             let (mode, trace) = (if by.return_when_late { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
             write(out, format_args!(" BY={};{mode}{trace}", by.seconds));
         }

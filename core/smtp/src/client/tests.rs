@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use waypost_types::envelope::DeliverBy;
 use waypost_types::{Address, Body, Domain, Host, Notify, Return};
 
 use super::*;
@@ -553,7 +554,12 @@ fn parameters_go_only_to_peers_that_offer_them() {
 #[test]
 fn what_the_peer_cannot_carry_is_refused_without_a_word() {
     let utf8 = Address::new("bücher", Host::Name(Domain::parse("example.net").unwrap())).unwrap();
-    let cases: [(Transaction, Enhanced); 5] = [
+    let late = |seconds| {
+        let by = DeliverBy { seconds, return_when_late: true, trace: false };
+        let parameters = MailParameters { deliver_by: Some(by), ..Default::default() };
+        Transaction { parameters, ..to(&["b@example.net"]) }
+    };
+    let cases: [(Transaction, Enhanced); 6] = [
         (Transaction { recipients: vec![Recipient::new(utf8)], ..to(&[]) }, Enhanced(5, 6, 7)),
         (
             Transaction {
@@ -577,6 +583,7 @@ fn what_the_peer_cannot_carry_is_refused_without_a_word() {
             },
             Enhanced(5, 6, 3),
         ),
+        (late(120), Enhanced(5, 3, 3)),
         (Transaction { message: Message::new(vec![b'x'; 2000].into()), ..to(&["b@example.net"]) }, Enhanced(5, 3, 4)),
     ];
     let mut wire = Wire::ready(options(), &["PIPELINING", "SIZE 1000", "CHUNKING"]);
@@ -589,6 +596,12 @@ fn what_the_peer_cannot_carry_is_refused_without_a_word() {
     }
     wire.begin(to(&["b@example.net"]));
     wire.expect("MAIL FROM:<a@example.org> SIZE=21\r\nRCPT TO:<b@example.net>\r\nDATA\r\n");
+    // RFC 2852: who promises to see to it gets it, but not in less than the time that it names.
+    let mut wire = Wire::ready(options(), &["DELIVERBY 60"]);
+    wire.begin(late(59));
+    assert_eq!(wire.report().replies[0].enhanced, Some(Enhanced(5, 3, 3)));
+    wire.begin(late(60));
+    wire.expect("MAIL FROM:<a@example.org> BY=60;R\r\n");
 }
 
 #[test]

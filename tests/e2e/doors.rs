@@ -253,6 +253,26 @@ fn too_many_and_too_fast_is_put_off_by_network() {
 }
 
 #[test]
+fn the_limit_of_open_files_is_kept_by_answering_421() {
+    // A quarter of 400, because deliveries alone could take them all.
+    let server = Waypost::start_with_open_files(400, &["listener.mx.connections-per-address=1000"]);
+    let warned = |text: &str| server.log().contains(text);
+    assert!(warned("the limit of 400 open files leaves room for 100 sessions"), "{}", server.log());
+    let mut all: Vec<Wire> = (0..130).map(|_| Wire::connect(server.mx)).collect();
+    let codes: Vec<u16> = all.iter_mut().map(|wire| wire.reply().expect("a reply").expect("not closed").code).collect();
+    assert!(codes[..95].iter().all(|code| *code == 220) && codes[101..].iter().all(|code| *code == 421), "{codes:?}");
+    assert!(!warned("cannot take a client"), "{}", server.log());
+    // Who is in goes on, deliveries too; and when they leave there is room again.
+    say(&mut all[0], "EHLO client.example", 250);
+    deliver(&mut all[0], "joe@client.example", "alice@waypost.test", "in");
+    server.wait_for_mail("alice", 1);
+    drop(all);
+    waypost_tests::wait_for("room", Duration::from_secs(10), || {
+        Wire::connect(server.mx).reply().ok().flatten().filter(|reply| reply.code == 220)
+    });
+}
+
+#[test]
 fn clients_of_one_address_are_counted() {
     let server = Waypost::start(&["listener.mx.connections-per-address=2"]);
     let two: Vec<Wire> = (0..2).map(|_| greeted(Wire::connect_from([127, 0, 6, 1], server.mx))).collect();

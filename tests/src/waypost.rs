@@ -21,6 +21,7 @@ pub struct Waypost {
     sets: Vec<String>,
     environment: Vec<(String, String)>,
     compiles: bool,
+    open_files: Option<u32>,
     names: u16,
     _no_names: Option<NoNames>,
     /// Port of the `mx` listener.
@@ -91,6 +92,14 @@ impl Waypost {
         waypost
     }
 
+    /// The demo site where the system allows so many open files.
+    pub fn start_with_open_files(limit: u32, sets: &[&str]) -> Waypost {
+        let mut waypost = Waypost::prepared(None, None, sets);
+        waypost.open_files = Some(limit);
+        waypost.run();
+        waypost
+    }
+
     /// Not started: for commands on the data folder inside `folder`.
     pub fn stopped_in(folder: &Path, sets: &[&str]) -> Waypost {
         Waypost::prepared(Some(folder), None, sets)
@@ -108,6 +117,7 @@ impl Waypost {
             sets: sets.iter().map(|s| s.to_string()).collect(),
             environment: Vec::new(),
             compiles: false,
+            open_files: None,
             mx: free_port(),
             submission: free_port(),
             submissions: free_port(),
@@ -122,7 +132,7 @@ impl Waypost {
             self.give_compiled_plugins();
         }
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
-        let mut command = Command::new(binary());
+        let mut command = self.program();
         command.arg("run").arg("--data").arg(&self.data);
         for set in self.arguments() {
             command.arg("--set").arg(set);
@@ -140,6 +150,13 @@ impl Waypost {
         for file in fs::read_dir(compiled_plugins()).expect("it was just made").flatten() {
             fs::copy(file.path(), folder.join(file.file_name())).expect("it can be copied");
         }
+    }
+
+    fn program(&self) -> Command {
+        let Some(limit) = self.open_files else { return Command::new(binary()) };
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}:{limit}")).arg(binary());
+        command
     }
 
     fn arguments(&self) -> Vec<String> {

@@ -56,10 +56,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Opens everything and takes mail. `load` reads the configuration anew, for reloads.
+    /// Opens everything and takes mail. The system allows `open_files`; `load` reads the configuration anew, for reloads.
     pub(crate) async fn start(
         config: Config,
         sockets: Sockets,
+        open_files: usize,
         writer: Arc<Writer>,
         level: Level,
         load: impl Fn() -> Result<Config, Mistakes> + Send + Sync + 'static,
@@ -97,7 +98,9 @@ impl Site {
             sockets,
             rules: rules(&config, listener, &certificates, &plugins, &store, &tables),
         });
-        let server = Server::start(server_options(&config), listeners.collect(), services)?;
+        let options =
+            Options { sessions_max: Some(sessions_max(&config, open_files, &observe)), ..server_options(&config) };
+        let server = Server::start(options, listeners.collect(), services)?;
         let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
         let admin = start_admin(&config, sockets.admin, desk, &observe, &writer, &plugins)?;
         let config = ArcSwap::from_pointee(config);
@@ -279,6 +282,24 @@ fn rules(
         None => Arc::new(plugins.clone()),
     };
     assemble::rules(config, listener, tls.of(listener), judge, Arc::new(store.kv()), tables)
+}
+
+/// Sessions that the limit of open files leaves room for, beside the queue's files, deliveries, and what the rest needs. A session has one
+/// file, its connection. Said aloud if a listener would take more.
+fn sessions_max(config: &Config, open_files: usize, observe: &Observe) -> usize {
+    const REST: usize = 256;
+    let others = usize::from(waypost_store_rocks::OPEN_FILES_MAX) + config.delivery.connections + REST;
+    // Even where deliveries alone could take all: they seldom do, and mail must come in.
+    let room = open_files.saturating_sub(others).max(open_files / 4);
+    let wanted = config.listeners.iter().map(|listener| listener.connections).max().unwrap_or(0);
+    if wanted > room {
+        let message = format!(
+            "the limit of {open_files} open files leaves room for {room} sessions, a listener would take {wanted}: raise the limit \
+             (LimitNOFILE=, ulimit -n), or lower `listener.*.connections` or `delivery.connections`"
+        );
+        observe.observe(Event::Notice { level: "warn", message: &message });
+    }
+    room
 }
 
 pub(crate) fn server_options(config: &Config) -> Options {

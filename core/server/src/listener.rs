@@ -98,7 +98,7 @@ impl Door {
 
     fn complain(&self, local: &SocketAddr, error: &std::io::Error) {
         let remedy = match waypost_net::listen::is_exhaustion(error) {
-            true => "raise the limit of open files (LimitNOFILE=) or lower sessions_max",
+            true => "raise the limit of open files (LimitNOFILE=) or lower `listener.*.connections`",
             false => "the door stays open",
         };
         let message = format!("door {} ({local}) cannot take a client: {error}; {remedy}", self.name);

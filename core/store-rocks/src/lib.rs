@@ -42,7 +42,7 @@ use waypost_types::{Event, Message, MessageId, Observer, Timestamp};
 
 pub use kv::RocksKv;
 pub use metrics::Snapshot;
-pub use open::{Durability, OpenError, Options};
+pub use open::{Durability, OPEN_FILES_MAX, OpenError, Options};
 
 use commit::{Answer, Parcel, Piece, Queue};
 use lease::Table;

@@ -132,6 +132,9 @@ impl std::error::Error for OpenError {}
 
 const FORMAT: &str = "1";
 
+/// Files that the database holds open at most.
+pub const OPEN_FILES_MAX: u16 = 512;
+
 /// Opens the database and reads what it knows of itself.
 pub(crate) fn open(options: &Options) -> Result<(DB, Tally), OpenError> {
     if let Some(parent) = options.path.parent() {
@@ -179,7 +182,7 @@ fn database(options: &Options) -> rocksdb::Options {
     db.set_enable_write_thread_adaptive_yield(false);
     db.set_allow_concurrent_memtable_write(false);
     db.set_max_background_jobs(2);
-    db.set_max_open_files(512);
+    db.set_max_open_files(i32::from(OPEN_FILES_MAX));
     db.set_bytes_per_sync(1 << 20);
     db.set_keep_log_file_num(4);
     db.set_log_level(LogLevel::Warn);

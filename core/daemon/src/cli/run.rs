@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 pub(super) fn main(arguments: Arguments) -> Result<()> {
     let common = arguments.common;
     let config = common.load().map_err(|mistakes| anyhow!("{mistakes}"))?;
-    raise_open_files();
+    let open_files = raise_open_files();
     // Ports first: a port in use is the commonest mistake, and said before anything is made or opened.
     let sockets = assemble::bind(&config)?;
     let demo = common.source() == Source::Demo;
@@ -45,7 +45,7 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
-        let site = Site::start(config, sockets, writer.clone(), level, move || common.load()).await?;
+        let site = Site::start(config, sockets, open_files, writer.clone(), level, move || common.load()).await?;
         config_notes(&site);
         tell_privileges(&site, &in_force);
         supervisor::ready();
@@ -97,12 +97,14 @@ fn format_of(config: &Config) -> Format {
     }
 }
 
-/// A descriptor for every session: the soft limit is often 1024.
-fn raise_open_files() {
+/// A descriptor for every session: the soft limit is often 1024. Returns what holds now.
+fn raise_open_files() -> usize {
     let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limits.maximum, maximum: limits.maximum };
-    // If it is refused, the limit stays what it was, and the listeners say so when they reach it.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+    // If it is refused, the limit stays what it was.
+    let done = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_ok();
+    let limit = if done { limits.maximum } else { limits.current };
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// The last lines on the terminal of whoever tries it for the first time. Beside a JSON log they go to standard error.

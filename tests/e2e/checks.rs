@@ -153,6 +153,8 @@ fn every_port_has_its_own_checks_and_explain_says_what_the_port_says() {
         "team@waypost.test is an alias for alice@waypost.test",
         "-> alice@waypost.test (own), sender <a@good.example>: mailbox alice",
         "whitelist",
+        "not known here, and taken for nothing",
+        "sessions: how many there are",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }

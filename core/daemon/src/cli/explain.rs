@@ -27,7 +27,7 @@ use crate::{assemble, routing, site};
 #[derive(Args)]
 #[command(
     after_help = "The same code answers as in the server: checks, access tables, relay control, aliases, plugins. TLS and the login are assumed. DNS is really asked; \
-    what plugins would remember (counters, greylists) begins empty and is forgotten.\n\n\
+    what the server remembers (rates, greylists, the plugins' counters) begins empty and is forgotten: the answer names what that is.\n\n\
     Examples:\n  waypost explain --client 192.0.2.1 --helo mail.example.net --mail joe@example.net --rcpt alice@waypost.test\n  \
     waypost explain --client 192.0.2.1 --login alice --mail alice@waypost.test --rcpt someone@example.com --json"
 )]
@@ -64,12 +64,12 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     let config = arguments.common.load().map_err(|mistakes| anyhow!("{mistakes}"))?;
     let listener = choose(&config, arguments)?.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (steps, later, log) = runtime.block_on(play(&config, &listener, arguments))?;
+    let story = runtime.block_on(play(&config, &listener, arguments))?;
     runtime.shutdown_timeout(Duration::from_millis(100));
     if arguments.json {
-        println!("{:#}", as_json(&listener, &steps, &later, &log));
+        println!("{:#}", as_json(&listener, &story));
     } else {
-        print!("{}", as_text(&listener, arguments.client, &steps, &later, &log));
+        print!("{}", as_text(&listener, arguments.client, &story));
     }
     Ok(())
 }
@@ -86,10 +86,17 @@ fn choose<'c>(config: &'c Config, arguments: &Arguments) -> Result<&'c Listener>
     found.with_context(|| format!("there is no such listener; choose one with --port: {names}"))
 }
 
-/// Plugins by the stages that only a message reaches.
-type Later = Vec<(String, Vec<&'static str>)>;
+/// What is told.
+struct Story {
+    steps: Vec<Step>,
+    /// Plugins by the stages that only a message reaches.
+    later: Vec<(String, Vec<&'static str>)>,
+    /// What the server knows by now and this command does not.
+    unknown: Vec<String>,
+    log: Vec<String>,
+}
 
-async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Result<(Vec<Step>, Later, Vec<String>)> {
+async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Result<Story> {
     let told = Arc::new(Told::default());
     let tables = routing::tables(config)?;
     let router = routing::router(config, &tables)?;
@@ -120,7 +127,32 @@ async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Re
     };
     let steps = explain(site::server_options(config), rules, services, visit(listener, arguments)).await;
     let log = std::mem::take(&mut *told.0.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok((steps, later, log))
+    Ok(Story { steps, later, unknown: unknown(config, listener), log })
+}
+
+/// The answers depend on what a client has done before, where these are set.
+fn unknown(config: &Config, listener: &Listener) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(greylist) = config.greylist.as_ref().filter(|_| listener.transport == Transport::Mx) {
+        let delay = greylist.delay.as_secs();
+        all.push(format!(
+            "greylisting: whether this client has come before; a stranger is taken after {delay} seconds"
+        ));
+    }
+    let rates = [
+        ("connections", listener.connections_per_minute),
+        ("messages", listener.messages_per_minute),
+        ("recipients", listener.recipients_per_minute),
+    ];
+    for (what, most) in rates.into_iter().filter(|(_, most)| *most > 0) {
+        all.push(format!("rate: how many {what} of its {most} per minute the client has used (`{what}-per-minute`)"));
+    }
+    let (all_max, own_max) = (listener.connections, listener.connections_per_address);
+    all.push(format!(
+        "sessions: how many there are, in all (at most {all_max}) and of this client (at most {own_max})"
+    ));
+    all.push("plugins: what they have counted or remembered".into());
+    all
 }
 
 async fn load(config: &Config, ports: Ports) -> Result<Plugins> {
@@ -153,7 +185,8 @@ fn visit(listener: &Listener, arguments: &Arguments) -> Visit {
     }
 }
 
-fn as_text(listener: &Listener, client: IpAddr, steps: &[Step], later: &Later, log: &[String]) -> String {
+fn as_text(listener: &Listener, client: IpAddr, story: &Story) -> String {
+    let Story { steps, later, unknown, log } = story;
     let mut out = format!("listener {} ({}), client {client}\n", listener.name, listener.transport.word());
     for step in steps {
         let reply = if step.reply.is_empty() { "(closed)" } else { &step.reply };
@@ -177,14 +210,17 @@ fn as_text(listener: &Listener, client: IpAddr, steps: &[Step], later: &Later, l
             .iter()
             .for_each(|(name, stages)| out.push_str(&format!("    {name:<18} asked at {}\n", stages.join(", "))));
     }
-    if !log.is_empty() {
-        out.push_str("\nin the log\n");
-        log.iter().for_each(|line| out.push_str(&format!("    {line}\n")));
+    for (head, lines) in [("in the log", log), ("not known here, and taken for nothing", unknown)] {
+        if !lines.is_empty() {
+            out.push_str(&format!("\n{head}\n"));
+            lines.iter().for_each(|line| out.push_str(&format!("    {line}\n")));
+        }
     }
     out
 }
 
-fn as_json(listener: &Listener, steps: &[Step], later: &Later, log: &[String]) -> Value {
+fn as_json(listener: &Listener, story: &Story) -> Value {
+    let Story { steps, later, unknown, log } = story;
     let step = |step: &Step| {
         json!({
             "command": step.command,
@@ -203,6 +239,7 @@ fn as_json(listener: &Listener, steps: &[Step], later: &Later, log: &[String]) -
         "preset": listener.transport.word(),
         "steps": steps.iter().map(step).collect::<Vec<_>>(),
         "later": later.iter().map(|(name, stages)| json!({ "plugin": name, "stages": stages })).collect::<Vec<_>>(),
+        "unknown": unknown,
         "log": log,
     })
 }

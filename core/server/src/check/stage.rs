@@ -6,6 +6,7 @@
 //! answer is 4yz.
 
 use std::net::IpAddr;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
 use waypost_smtp::server::{Answer, Session};
@@ -30,12 +31,9 @@ pub(crate) struct Standing {
     spared: bool,
 }
 
-/// What an access table's word came to.
-enum Heed {
-    GoOn,
-    Spared,
-    Stop(Answer),
-}
+/// What an access table's word came to: the end of this stage's checks with an answer, their end because the client is spared them
+/// (`Break(None)`), or nothing that ends them.
+type Heed = ControlFlow<Option<Answer>>;
 
 /// About whom something is said.
 pub(crate) struct About<'a> {
@@ -55,14 +53,7 @@ impl Pipeline {
         // Boxed here and below: every idle session would carry what a look-up needs.
         let said = Box::pin(access::client(&rules.access.client, facts.peer.ip())).await;
         let about = About { stage: Stage::Connect, facts, envelope: None, recipient: None };
-        match self.heed(&about, "client-access", said) {
-            Heed::Stop(no) => Some(no),
-            Heed::Spared => {
-                self.standing().spared = true;
-                None
-            }
-            Heed::GoOn => None,
-        }
+        self.heed(&about, "client-access", said).break_value().flatten()
     }
 
     fn is_spared(&self) -> bool {
@@ -79,13 +70,8 @@ impl Pipeline {
         let about = About { stage: Stage::Helo, facts, envelope: None, recipient: None };
         if !rules.access.helo.is_empty() {
             let said = access::name(&rules.access.helo, &facts.helo).await;
-            match self.heed(&about, "helo-access", said) {
-                Heed::Stop(no) => return Some(no),
-                Heed::Spared => {
-                    self.standing().spared = true;
-                    return None;
-                }
-                Heed::GoOn => {}
+            if let Break(end) = self.heed(&about, "helo-access", said) {
+                return end;
             }
         }
         if self.trusted || self.is_spared() {
@@ -156,13 +142,8 @@ impl Pipeline {
         let about = About { stage: Stage::Mail, facts, envelope: Some(&envelope), recipient: None };
         if let (Some(name), false) = (&facts.peer_name, rules.access.client.is_empty()) {
             let said = access::name(&rules.access.client, name).await;
-            match self.heed(&about, "client-access", said) {
-                Heed::Stop(no) => return Some(no),
-                Heed::Spared => {
-                    self.standing().spared = true;
-                    return None;
-                }
-                Heed::GoOn => {}
+            if let Break(end) = self.heed(&about, "client-access", said) {
+                return end;
             }
         }
         let peer = facts.peer.ip();
@@ -203,10 +184,8 @@ impl Pipeline {
         let about = About { stage: Stage::Mail, facts, envelope: Some(&envelope), recipient: None };
         if !rules.access.sender.is_empty() {
             let said = access::sender(&rules.access.sender, sender, &rules.separators).await;
-            match self.heed(&about, "sender-access", said) {
-                Heed::Stop(no) => return Some(no),
-                Heed::Spared => return None,
-                Heed::GoOn => {}
+            if let Break(end) = self.heed(&about, "sender-access", said) {
+                return end;
             }
         }
         let domain = sender.address().and_then(Address::domain)?;
@@ -247,10 +226,8 @@ impl Pipeline {
         let about = About { stage: Stage::Rcpt, facts, envelope: Some(envelope), recipient: Some(recipient) };
         if !rules.access.recipient.is_empty() {
             let said = Box::pin(access::address(&rules.access.recipient, recipient, &rules.separators)).await;
-            match self.heed(&about, "recipient-access", said) {
-                Heed::Stop(no) => return Some(no),
-                Heed::Spared => return None,
-                Heed::GoOn => {}
+            if let Break(end) = self.heed(&about, "recipient-access", said) {
+                return end;
             }
         }
         let full = recipient.domain().is_none_or(Domain::is_qualified) || recipient.is_postmaster();
@@ -305,23 +282,26 @@ impl Pipeline {
     fn heed(&mut self, about: &About<'_>, by: &'static str, said: Result<Word, Trouble>) -> Heed {
         let session_wide = matches!(about.stage, Stage::Connect | Stage::Helo) || by == "client-access";
         match said {
-            Ok(Word::Nothing) => Heed::GoOn,
+            Ok(Word::Nothing) => Continue(()),
             Ok(Word::Pass) => {
                 self.note(about.stage, by, "ok", String::new);
-                Heed::Spared
+                if session_wide {
+                    self.standing().spared = true;
+                }
+                Break(None)
             }
             Ok(Word::No(reply)) => {
-                Heed::Stop(self.refuse(about.stage, about.facts, reply, by, about.envelope, about.recipient))
+                Break(Some(self.refuse(about.stage, about.facts, reply, by, about.envelope, about.recipient)))
             }
             Ok(Word::Hold(reason)) => {
                 self.note(about.stage, by, "hold", || reason.to_string());
                 self.lay_down(session_wide, Fate::Hold(reason));
-                Heed::GoOn
+                Continue(())
             }
             Ok(Word::Discard) => {
                 self.note(about.stage, by, "discard", String::new);
                 self.lay_down(session_wide, Fate::Discard(by.into()));
-                Heed::GoOn
+                Continue(())
             }
             Ok(Word::Edit(edit)) => {
                 self.note(about.stage, by, "prepend", || format!("{edit:?}"));
@@ -329,18 +309,18 @@ impl Pipeline {
                 if !edits.contains(&edit) {
                     edits.push(edit);
                 }
-                Heed::GoOn
+                Continue(())
             }
             Ok(Word::Redirect(address)) => {
                 self.note(about.stage, by, "redirect", || address.to_string());
                 let slot = if session_wide { &mut self.standing().redirect } else { &mut self.transaction.redirect };
                 *slot = Some(address);
-                Heed::GoOn
+                Continue(())
             }
             Err(Trouble(words)) => {
                 self.shared.notice("error", &format!("{by}: {words}"));
                 let reply = Reply::new(451, Enhanced(4, 3, 5), "access tables are being repaired, try again later");
-                Heed::Stop(self.refuse(about.stage, about.facts, reply, by, about.envelope, about.recipient))
+                Break(Some(self.refuse(about.stage, about.facts, reply, by, about.envelope, about.recipient)))
             }
         }
     }

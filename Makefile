@@ -7,13 +7,14 @@
 #   make crash       power cuts, failing and full disks, fifty times SIGKILL under load (WAYPOST_KILLS=1000 for more)
 #   make count       instructions of each step of a message, held against what they were (benches/count/counts.tsv)
 #   make fuzz-smoke  every fuzz target for a few seconds
+#   make languages   the plugin templates of every language, built and run in the server (make setup-languages installs the toolchains)
 #   make plugins     the four shipped plugins as WebAssembly components
 
 PLUGINS = -p waypost-plugin-whitelist -p waypost-plugin-dns-lists -p waypost-plugin-spam-score -p waypost-plugin-dkim-sign
 FLOORS = -p waypost-types -p waypost-smtp -p waypost-route -p waypost-queue
 ARGS ?=
 
-.PHONY: run setup setup-tests plugins test lint count unit e2e crash bench fuzz-smoke clean
+.PHONY: run setup setup-tests setup-languages languages plugins test lint count unit e2e crash bench fuzz-smoke clean
 
 run: setup plugins
 	@test -x target/release/waypost || echo "Building Waypost: about ten minutes the first time on two cores." >&2
@@ -25,6 +26,9 @@ setup:
 
 setup-tests:
 	@core/daemon/setup.sh test
+
+setup-languages:
+	@sdk/setup-languages.sh $(LANGUAGES)
 
 plugins: setup
 	cargo build --quiet --release --target wasm32-wasip2 $(PLUGINS)
@@ -43,6 +47,10 @@ unit: setup plugins
 e2e: setup-tests plugins
 	cargo build --quiet -p waypost
 	cargo test -p waypost-tests --test tidy --test e2e --test clients -- --test-threads 4
+
+languages: setup-tests setup-languages
+	cargo build --quiet -p waypost
+	cargo test -p waypost-tests --test languages -- --test-threads 2 --nocapture
 
 crash: setup-tests plugins
 	cargo build --quiet -p waypost

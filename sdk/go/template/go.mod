@@ -1,0 +1,3 @@
+module greylist
+
+go 1.24

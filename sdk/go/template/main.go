@@ -80,7 +80,7 @@ func judge(key string, now uint64) (waypost.Action, error) {
 }
 
 func putOff(wait uint64) waypost.Action {
-	return waypost.Tempfail(450, "4.7.1", fmt.Sprintf("Greylisted: please try again in %d seconds", wait))
+	return waypost.Tempfail(450, "4.7.1", fmt.Sprintf("New here: please try again in %d seconds", wait))
 }
 
 // triplet names who writes to whom. Large senders try again from a neighbour, so a /24 or a /64 counts as one; mailing lists put a

@@ -9,24 +9,24 @@ use tempfile::TempDir;
 use waypost_tests::{say_aloud, tool};
 
 /// A language, and the programs that its `build.sh` calls.
-pub struct Language {
+pub(crate) struct Language {
     /// The folder below `sdk`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     tools: &'static [&'static str],
 }
 
-pub const GO: Language = Language { name: "go", tools: &["go", "wasm-tools"] };
-pub const PYTHON: Language = Language { name: "python", tools: &["componentize-py"] };
-pub const JAVASCRIPT: Language = Language { name: "javascript", tools: &["componentize-qjs"] };
-pub const C: Language = Language { name: "c", tools: &["zig", "wasm-tools"] };
-pub const ZIG: Language = Language { name: "zig", tools: &["zig", "wasm-tools"] };
-pub const ASSEMBLYSCRIPT: Language = Language { name: "assemblyscript", tools: &["asc", "wasm-tools"] };
+pub(crate) const GO: Language = Language { name: "go", tools: &["go", "wasm-tools"] };
+pub(crate) const PYTHON: Language = Language { name: "python", tools: &["componentize-py"] };
+pub(crate) const JAVASCRIPT: Language = Language { name: "javascript", tools: &["componentize-qjs"] };
+pub(crate) const C: Language = Language { name: "c", tools: &["zig", "wasm-tools"] };
+pub(crate) const ZIG: Language = Language { name: "zig", tools: &["zig", "wasm-tools"] };
+pub(crate) const ASSEMBLYSCRIPT: Language = Language { name: "assemblyscript", tools: &["asc", "wasm-tools"] };
 
 /// A template that was built, in a folder of its own.
-pub struct Built {
+pub(crate) struct Built {
     _folder: TempDir,
     /// The component.
-    pub component: PathBuf,
+    pub(crate) component: PathBuf,
 }
 
 /// One at a time: compilers share caches, and the machine.
@@ -34,12 +34,12 @@ static BUILDING: Mutex<()> = Mutex::new(());
 
 impl Language {
     /// Builds the template; nothing if a tool is missing.
-    pub fn build(&self) -> Option<Built> {
+    pub(crate) fn build(&self) -> Option<Built> {
         self.build_with(&[], |_| ())
     }
 
     /// Builds another filter with the template's layer: the file at `source` in place of the template's own of that name, and these stages.
-    pub fn build_other(&self, source: &Path, stages: &[&str]) -> Option<Built> {
+    pub(crate) fn build_other(&self, source: &Path, stages: &[&str]) -> Option<Built> {
         self.build_with(stages, |folder| {
             let name = source.file_name().expect("a file has a name");
             assert!(folder.join(name).exists(), "the template has a {}", name.display());
@@ -82,7 +82,7 @@ fn export(world: &Path, stages: &[&str]) {
 }
 
 /// The Rust template, which is a member of the workspace.
-pub fn rust() -> PathBuf {
+pub(crate) fn rust() -> PathBuf {
     let _alone = BUILDING.lock().unwrap_or_else(|broken| broken.into_inner());
     let root = sdk().join("..");
     let target = std::env::current_exe().expect("a test knows its own path");

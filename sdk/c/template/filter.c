@@ -1,4 +1,4 @@
-/* Tells who writes to somebody that has moved where they are now, as Postfix's relocated_maps does: mail to an address in the table
+/* Tells who writes to somebody that has moved where they are now, as Postfix does with its table of moved users: mail to an address in the table
  * `relocated` is refused with the new address, or, if the table has none, with the news that there is none. A key is an address
  * or, for a whole domain, `@domain`.
  *

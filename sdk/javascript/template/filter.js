@@ -1,4 +1,4 @@
-// Warns of impostors: mail from outside whose From shows the name of one of our own people ("The Boss" <boss77@freemail.example>), or
+// Warns of mail that pretends: from outside, with a From that shows the name of one of our own people ("The Boss" <boss77@freemail.example>), or
 // whose answers go to another domain than it came from. The subject gets a mark, the fact IMPOSTOR is stated, and a header field says why.
 //
 // Stage message. No grants. Settings:

@@ -47,7 +47,6 @@ unit: setup plugins
 e2e: setup-tests plugins
 	cargo build --quiet -p waypost
 	cargo test -p waypost-tests --test tidy --test e2e --test clients -- --test-threads 4
-	cargo test -p waypost-tests --test languages -- --test-threads 2
 
 languages: setup-tests setup-languages plugins
 	cargo build --quiet -p waypost

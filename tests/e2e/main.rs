@@ -11,6 +11,7 @@ mod inbound;
 mod login;
 mod memory;
 mod operation;
+mod plugin;
 mod policy;
 mod privileges;
 mod queue;

@@ -65,6 +65,19 @@ pub struct Surroundings {
     pub plugins_required: bool,
 }
 
+/// A TOML file that is no configuration of the server (a plugin's recipe, a case of its tests), as JSON. Every mistake of syntax is told,
+/// each with line and column; `name` is the file's.
+pub fn document(name: &str, text: &str) -> Result<String, Mistakes> {
+    let mut mistakes = Vec::new();
+    let table = raw::parse_file(name, text, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    let mut json = String::new();
+    raw::Raw::Table(table).write_json(&mut json);
+    Ok(json)
+}
+
 /// Reads and checks everything.
 pub fn load(source: &Source, overrides: &[String], surroundings: &Surroundings) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();

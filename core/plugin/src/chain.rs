@@ -84,6 +84,14 @@ impl Hearing {
         Hearing { set, chairs: Vec::new(), case: None }
     }
 
+    /// The same, with facts that hold for the session.
+    pub(crate) fn with_facts(mut self, facts: Vec<Fact>) -> Hearing {
+        // As of a stage that is none of the session's: no later question takes them back.
+        let facts = facts.into_iter().map(|fact| (Stage::Mail, fact)).collect();
+        self.case = Some(Box::new(Case { session_facts: facts, ..Case::default() }));
+        self
+    }
+
     async fn hear(&mut self, question: Question) -> Judgement {
         let stage = question.stage;
         let mut judgement = Judgement::default();

@@ -21,6 +21,7 @@
 //! | `instance`, `plugin` | a live instance; a loaded plugin with its pool |
 //! | `chain` | order, verdicts, journal: `types::Judge` and `types::Jury` |
 //! | `fault` | what can go wrong, and the breaker |
+//! | [`inspect()`] | what a component is, without starting it |
 
 mod case;
 mod chain;
@@ -29,6 +30,7 @@ mod engine;
 mod fault;
 mod grant;
 mod host;
+mod inspect;
 mod instance;
 pub mod options;
 mod plugin;
@@ -37,6 +39,7 @@ mod tokens;
 mod wit;
 
 pub use compile::Origin;
+pub use inspect::{Inspection, inspect};
 pub use options::{
     FaultPolicy, Grants, Isolation, Limits, LoadError, OnFault, Options, PatternSet, PluginOptions, Ports, Source,
 };
@@ -47,7 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
-use waypost_types::{Judge, Jury, Message, StageSet};
+use waypost_types::{Fact, Judge, Jury, Message, StageSet};
 
 use crate::chain::{Hearing, Set};
 use crate::compile::Cache;
@@ -115,6 +118,12 @@ impl Host {
         let view = View::of(Some(names.to_vec()), &self.root.whole.load_full());
         views.push(Arc::downgrade(&view));
         Host { root: self.root.clone(), view }
+    }
+
+    /// The jury of a session in which these facts were stated before any plugin was asked: for trying a plugin without those that
+    /// come before it.
+    pub fn open_with(&self, facts: Vec<Fact>) -> Box<dyn Jury> {
+        Box::new(Hearing::new(self.view.set.load_full()).with_facts(facts))
     }
 
     /// Puts an operator's command to a plugin (`on-command` of the contract), with the message that it is about, and gives what

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod help;
+mod plugin;
 mod queue;
 mod run;
 mod send;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Arguments),
     /// Tell what the server would say to a client, stage by stage, and where the mail would go
     Explain(explain::Arguments),
+    /// Begin, build, check, test and measure plugins
+    Plugin(plugin::Arguments),
     /// Look at the queue, and hold, release, retry or remove messages
     Queue(queue::Arguments),
     /// Send a message through the local server: from standard input, or a test message
@@ -137,6 +140,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Explain(arguments) => explain::main(&arguments),
+        Command::Plugin(arguments) => plugin::main(&arguments),
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
         Command::Spam(arguments) => spam::main(&arguments),

@@ -1,0 +1,103 @@
+//! `waypost plugin`: the developer's loop, with the template and with the plugins that are shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use waypost_tests::waypost::binary;
+
+/// Runs `waypost plugin …`; gives success and all that was printed.
+fn plugin(folder: &Path, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(binary());
+    command.arg("plugin").args(arguments).current_dir(folder);
+    // What a new plugin links was fetched for the workspace; nobody is asked for anything newer.
+    command.env("CARGO_NET_OFFLINE", "true").env("XDG_CACHE_HOME", folder.join("cache"));
+    let output = command.output().expect("the binary starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let (done, text) = plugin(folder, arguments);
+    assert!(done, "waypost plugin {arguments:?}\n{text}");
+    text
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_path_buf()
+}
+
+/// A shipped component, where the server finds it.
+fn shipped(name: &str) -> String {
+    let file = format!("../wasm32-wasip2/release/waypost_plugin_{}.wasm", name.replace('-', "_"));
+    binary().parent().expect("a folder").join(file).display().to_string()
+}
+
+#[test]
+fn a_new_plugin_is_built_checked_tested_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(succeed(folder, &["new", "door-keeper", "--language", "rust"]).contains("waypost plugin build"));
+    let (done, text) = plugin(folder, &["test", "door-keeper"]);
+    assert!(!done && text.contains("waypost plugin build"), "{text}");
+    assert!(succeed(folder, &["build", "door-keeper"]).contains("waypost_plugin_door_keeper.wasm"));
+    let text = succeed(folder, &["check", "door-keeper"]);
+    assert!(text.contains("door-keeper 0.1.0") && text.contains("asked at  mail\n"), "{text}");
+    assert!(text.contains("grants    kv\n") && text.ends_with("ok\n"), "{text}");
+    let text = succeed(folder, &["test", "door-keeper"]);
+    assert!(text.contains("6 cases, all as expected"), "{text}");
+    let text = succeed(folder, &["inspect", "door-keeper"]);
+    assert!(text.contains("exports   lifecycle, on-mail") || text.contains("exports   on-mail, lifecycle"), "{text}");
+    let text = succeed(folder, &["bench", "door-keeper", "--seconds", "0.1"]);
+    assert!(text.contains("reused  mail") && text.contains("memory per instance"), "{text}");
+}
+
+#[test]
+fn what_is_not_as_expected_is_told_and_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("x.toml");
+    std::fs::write(&case, "expect = { verdict = 'refuse', code = 550, facts = ['SOMETHING'] }").unwrap();
+    let (done, text) = plugin(folder.path(), &["test", &shipped("whitelist"), case.to_str().unwrap()]);
+    assert!(!done, "{text}");
+    assert!(text.contains("FAIL x") && text.contains("verdict: expected refuse, got pass"), "{text}");
+    assert!(text.contains("code: expected 550, got none") && text.contains("facts: expected SOMETHING"), "{text}");
+    assert!(text.contains("1 of 1 cases are not as expected"), "{text}");
+}
+
+#[test]
+fn a_plugin_s_name_and_folder_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (done, text) = plugin(folder.path(), &["new", "Door Keeper"]);
+    assert!(!done && text.contains("lower-case letters"), "{text}");
+    let (done, text) = plugin(folder.path(), &["new", "x", "--language", "cobol"]);
+    assert!(!done && text.contains("no template for `cobol`; there are"), "{text}");
+    let (done, text) = plugin(folder.path(), &["build", "."]);
+    assert!(!done && text.contains("has no plugin.toml"), "{text}");
+    let (done, text) = plugin(folder.path(), &["check", "/bin/true"]);
+    assert!(!done && text.contains("is no component"), "{text}");
+}
+
+#[test]
+fn the_shipped_plugins_play_their_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, grants) in
+        [("whitelist", ""), ("dns-lists", "dns"), ("spam-score", "kv"), ("dkim-sign", "crypto,keys")]
+    {
+        let cases = root().join("plugins").join(name).join("cases");
+        let (component, cases) = (shipped(name), cases.display().to_string());
+        let mut arguments = vec!["test", &component, &cases];
+        if !grants.is_empty() {
+            arguments.extend(["--grants", grants]);
+        }
+        let text = succeed(folder.path(), &arguments);
+        assert!(text.contains("all as expected"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_message_shows_what_the_plugin_makes_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let letter = folder.path().join("letter.eml");
+    std::fs::write(&letter, "From: a@example.net\nSubject: Hello\n\nBuy now\n").unwrap();
+    let text = succeed(folder.path(), &["test", &shipped("spam-score"), letter.to_str().unwrap()]);
+    assert!(text.contains("message  pass") && text.contains("+ X-Spam-Status: No, score="), "{text}");
+}

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod checks;
+mod decisions;
 mod delivery;
 mod directory;
 mod dmarc;

@@ -79,8 +79,7 @@ fn a_plugin_s_name_and_folder_are_checked() {
 #[test]
 fn the_shipped_plugins_play_their_cases() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, grants) in
-        [("whitelist", ""), ("dns-lists", "dns"), ("spam-score", "kv"), ("dkim-sign", "crypto,keys")]
+    for (name, grants) in [("whitelist", ""), ("dns-lists", "dns"), ("spam-score", "kv"), ("dkim-sign", "crypto,keys")]
     {
         let cases = root().join("plugins").join(name).join("cases");
         let (component, cases) = (shipped(name), cases.display().to_string());

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
 use crate::value::parse_network;
-use crate::{aliases, checks, lookup};
+use crate::{aliases, checks, decision, lookup};
 
 /// The settings that name tables.
 const TABLE_SETTINGS: &[&str] = &[
@@ -86,6 +86,7 @@ impl Check<'_> {
         let transports = self.transports();
         self.table_names();
         checks::check(self.sheet, self.mistakes);
+        decision::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
         self.sources();
         let shaping = crate::shaping::with_file(self.sheet.path("delivery.shaping"), self.mistakes);
@@ -518,7 +519,9 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             shaping: parts.shaping,
             transport_tables: names("delivery.transport-tables"),
         },
-        greylist: build_greylist(&sheet),
+        greylist: s.flag("greylist.enabled").expect(CHECKED).then(|| build_greylist(&sheet)),
+        greylist_by_score: build_greylist(&sheet),
+        decisions: decision::build(s),
         sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
         smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {
@@ -556,18 +559,18 @@ fn mask_for(s: &Sheet, path: &str) -> Vec<(ipnet::IpNet, Vec<String>)> {
         .collect()
 }
 
-fn build_greylist(s: &Sheet) -> Option<Greylist> {
+fn build_greylist(s: &Sheet) -> Greylist {
     let span = |path| s.span(path).expect(CHECKED);
     let senders = s.texts("greylist.senders").unwrap_or_default();
     let (addresses, domains): (Vec<&str>, Vec<&str>) = senders.into_iter().partition(|sender| sender.contains('@'));
-    s.flag("greylist.enabled").expect(CHECKED).then(|| Greylist {
+    Greylist {
         delay: span("greylist.delay"),
         window: span("greylist.window"),
         lifetime: span("greylist.remember"),
         addresses: addresses.iter().map(|text| Address::parse(text).expect(CHECKED)).collect(),
         domains: domains.iter().map(|text| Domain::parse(text).expect(CHECKED)).collect(),
         networks: s.networks("greylist.networks"),
-    })
+    }
 }
 
 fn build_srs(s: &Sheet, data: &Path) -> Option<Srs> {

@@ -13,6 +13,7 @@
 //! | `table`, `aliases` | the files it names: users, aliases |
 //! | `lookup` | `[table.*]`, read into memory where they are files |
 //! | `checks` | what each port makes of the built-in checks |
+//! | `decision` | thresholds for what plugins state |
 //! | `check` | what values mean together |
 //! | [`shaping`] | how large receivers want their mail: shipped rules and the operator's |
 //! | [`model`] | [`Config`] |
@@ -28,6 +29,7 @@ mod aliases;
 mod auth;
 mod check;
 mod checks;
+mod decision;
 mod lookup;
 mod raw;
 mod sheet;

@@ -171,6 +171,10 @@ impl Sheet {
         if let Value::Number(number) = self.value(path)? { Some(*number) } else { None }
     }
 
+    pub(crate) fn weight(&self, path: &str) -> Option<f64> {
+        if let Value::Weight(weight) = self.value(path)? { Some(*weight) } else { None }
+    }
+
     pub(crate) fn span(&self, path: &str) -> Option<Duration> {
         if let Value::Span(span) = self.value(path)? { Some(*span) } else { None }
     }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use waypost_tests::waypost::binary;
+use waypost_tests::{Dialog, Waypost, wait_for};
 
 /// Runs `waypost plugin …`; gives success and all that was printed.
 fn plugin(folder: &Path, arguments: &[&str]) -> (bool, String) {
@@ -99,4 +101,55 @@ fn a_message_shows_what_the_plugin_makes_of_it() {
     std::fs::write(&letter, "From: a@example.net\nSubject: Hello\n\nBuy now\n").unwrap();
     let text = succeed(folder.path(), &["test", &shipped("spam-score"), letter.to_str().unwrap()]);
     assert!(text.contains("message  pass") && text.contains("+ X-Spam-Status: No, score="), "{text}");
+}
+
+const LETTER: &str = "From: a@example.net\r\nTo: alice@waypost.test\r\nSubject: x\r\n\r\nHello\r\n";
+
+fn scored(waypost: &Waypost, count: usize) -> usize {
+    waypost.wait_for_mail("alice", count).iter().filter(|mail| mail.contains("X-Spam-Status:")).count()
+}
+
+#[test]
+fn versions_are_swapped_and_rolled_back_under_open_sessions() {
+    let waypost = Waypost::start(&[]);
+    let send = |client: &mut Dialog| client.deliver("a@example.net", &["alice@waypost.test"], LETTER);
+    let mut early = Dialog::greeted(waypost.mx);
+    // Another component in spam-score's place: one that adds no header.
+    let (done, text) = waypost.command(&["plugin", "swap", "spam-score", &shipped("whitelist")]);
+    assert!(done.success() && text.contains("judges the sessions that begin from now on"), "{text}");
+    send(&mut Dialog::greeted(waypost.mx));
+    assert_eq!(scored(&waypost, 1), 0, "a new session has the new version");
+    send(&mut early);
+    assert_eq!(scored(&waypost, 2), 1, "the old session has the old one, and was not dropped");
+    let (done, text) = waypost.command(&["plugin", "rollback", "spam-score"]);
+    assert!(done.success(), "{text}");
+    send(&mut Dialog::greeted(waypost.mx));
+    assert_eq!(scored(&waypost, 3), 2);
+    let (done, text) = waypost.command(&["plugin", "swap", "spam-score", "/bin/true"]);
+    assert!(!done.success() && text.contains("plugin spam-score: "), "{text}");
+}
+
+#[test]
+fn a_shadow_is_counted_and_a_canary_takes_its_share() {
+    let waypost = Waypost::start(&[]);
+    let send = || Dialog::greeted(waypost.mx).deliver("a@example.net", &["alice@waypost.test"], LETTER);
+    let (done, text) = waypost.command(&["plugin", "shadow", "spam-score", &shipped("whitelist")]);
+    assert!(done.success() && text.contains("is on trial"), "{text}");
+    send();
+    assert_eq!(scored(&waypost, 1), 1, "the shadow changes nothing");
+    let text = wait_for("the shadow's disagreement", Duration::from_secs(20), || {
+        let (_, text) = waypost.command(&["plugin", "status"]);
+        text.contains("1 questions answered, 1 otherwise, 0 left out").then_some(text)
+    });
+    assert!(text.contains("now:  pass") && text.contains("+X-Spam-Status") && text.contains("then: pass"), "{text}");
+    let (done, text) = waypost.command(&["plugin", "canary", "spam-score", &shipped("whitelist"), "--share", "50"]);
+    assert!(done.success(), "{text}");
+    for _ in 0..4 {
+        send();
+    }
+    assert_eq!(scored(&waypost, 5), 3, "half of four go to the new version");
+    let (_, text) = waypost.command(&["plugin", "status"]);
+    assert!(text.contains("canary of spam-score") && text.contains("50 % of the sessions"), "{text}");
+    let (done, text) = waypost.command(&["plugin", "canary", "spam-score", "--end"]);
+    assert!(done.success() && text.contains("is over"), "{text}");
 }

@@ -17,12 +17,17 @@ use crate::fault::{Admission, Fault};
 use crate::instance::{Answer, Cell, Hook};
 use crate::options::{FaultPolicy, Isolation};
 use crate::plugin::{Cost, Plugin};
+use crate::trial::{Asked, Canary, Line, Order, Said, Shadow};
 
 /// The plugins of one configuration, in order.
 pub(crate) struct Set {
     pub(crate) plugins: Vec<Arc<Plugin>>,
     steps: [Vec<Step>; Stage::ALL.len()],
     stages: StageSet,
+    /// A new version that judges without effect.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    /// A new version for a share of the sessions.
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 /// One hook of one plugin.
@@ -33,7 +38,7 @@ struct Step {
 
 impl Set {
     pub(crate) fn new(plugins: Vec<Arc<Plugin>>) -> Set {
-        let mut set = Set { plugins, steps: Default::default(), stages: StageSet::EMPTY };
+        let mut set = Set { plugins, steps: Default::default(), stages: StageSet::EMPTY, shadow: None, canary: None };
         // Hooks outside, plugins inside: at the stage message everybody sees the headers before anybody reads the body.
         for (hook, stage, _, _) in Hook::ALL {
             for (plugin, _) in set.plugins.iter().enumerate().filter(|(_, plugin)| plugin.exports(hook)) {
@@ -53,7 +58,30 @@ impl Set {
     /// The plugins with these names only, in the same order.
     pub(crate) fn select(&self, names: &[String]) -> Set {
         let chosen = |plugin: &&Arc<Plugin>| names.iter().any(|name| **name == **plugin.name());
-        Set::new(self.plugins.iter().filter(chosen).cloned().collect())
+        let mut set = Set::new(self.plugins.iter().filter(chosen).cloned().collect());
+        set.shadow = self.shadow.clone().filter(|shadow| chosen(&&shadow.plugin));
+        let canary = self.canary.as_ref().filter(|canary| chosen(&&canary.plugin));
+        set.canary = canary.map(|canary| canary.within(Arc::new(canary.set.select(names))));
+        set
+    }
+
+    /// The same plugins with `plugin` in the place of the one of its name, and nothing on trial.
+    pub(crate) fn replace(&self, plugin: &Arc<Plugin>) -> Set {
+        let same = |there: &Arc<Plugin>| if there.name() == plugin.name() { plugin.clone() } else { there.clone() };
+        Set::new(self.plugins.iter().map(same).collect())
+    }
+
+    /// The plugin of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.iter().find(|plugin| **plugin.name() == *name)
+    }
+
+    /// The plugins of a session that begins now.
+    pub(crate) fn for_session(self: Arc<Set>) -> Arc<Set> {
+        match &self.canary {
+            Some(canary) if canary.takes() => canary.set.clone(),
+            _ => self,
+        }
     }
 
     /// The stages at which `plugin` is asked.
@@ -65,9 +93,9 @@ impl Set {
 
 /// What the session keeps for one plugin.
 #[derive(Default)]
-struct Chair {
-    seat: Seat,
-    cell: Option<Box<Cell>>,
+pub(crate) struct Chair {
+    pub(crate) seat: Seat,
+    pub(crate) cell: Option<Box<Cell>>,
 }
 
 /// The plugins of one session.
@@ -77,11 +105,13 @@ pub(crate) struct Hearing {
     chairs: Vec<Chair>,
     /// Lent out while a question is being judged; a judgement that was dropped half-way took it along.
     case: Option<Box<Case>>,
+    /// To the shadow, once it was told anything.
+    line: Option<Line>,
 }
 
 impl Hearing {
     pub(crate) fn new(set: Arc<Set>) -> Hearing {
-        Hearing { set, chairs: Vec::new(), case: None }
+        Hearing { set: set.for_session(), chairs: Vec::new(), case: None, line: None }
     }
 
     /// The same, with facts that hold for the session.
@@ -110,8 +140,14 @@ impl Hearing {
             }
             show_edits(&mut case, &judgement.edits[shown..]);
             shown = judgement.edits.len();
-            let verdict =
-                consult(plugin, step.hook, stage, &mut self.chairs[step.plugin], &mut case, &mut judgement).await;
+            let watched = self.set.shadow.as_ref().filter(|shadow| shadow.plugin.name() == plugin.name());
+            let before = watched.map(|_| Before::of(step.hook, &case, &judgement));
+            let chair = &mut self.chairs[step.plugin];
+            let verdict = consult(plugin, step.hook, stage, chair, &mut case, &mut judgement).await;
+            if let (Some(shadow), Some(before)) = (watched, before.flatten()) {
+                self.line = self.line.take().or_else(|| Line::open(shadow));
+                self.line.iter().for_each(|line| line.tell(before.asked(&judgement)));
+            }
             if verdict != Verdict::Pass {
                 judgement.verdict = verdict;
                 judgement.by = Some(plugin.name().clone());
@@ -154,6 +190,7 @@ impl Jury for Hearing {
     fn reset(&mut self) {
         self.release_transaction();
         self.chairs.iter_mut().for_each(|chair| chair.seat.reset());
+        self.line.iter().for_each(|line| line.tell(Order::Reset));
         if let Some(case) = &mut self.case {
             case.facts.clear();
             case.roll_back();
@@ -161,8 +198,31 @@ impl Jury for Hearing {
     }
 }
 
+/// What was known before a plugin was asked that has a shadow.
+struct Before {
+    hook: Hook,
+    question: Question,
+    known: Vec<Fact>,
+    facts: usize,
+    edits: usize,
+}
+
+impl Before {
+    fn of(hook: Hook, case: &Case, judgement: &Judgement) -> Option<Before> {
+        let question = case.question.clone()?;
+        let known = case.all_facts().cloned().collect();
+        Some(Before { hook, question, known, facts: judgement.facts.len(), edits: judgement.edits.len() })
+    }
+
+    /// What the shadow is told, now that the plugin has answered.
+    fn asked(self, judgement: &Judgement) -> Order {
+        let said = Said::since(judgement, self.facts, self.edits);
+        Order::Ask(Box::new(Asked { hook: self.hook, question: self.question, facts: self.known, said }))
+    }
+}
+
 /// Asks one plugin, and enters into the judgement what it said, asked for and stated.
-async fn consult(
+pub(crate) async fn consult(
     plugin: &Plugin,
     hook: Hook,
     stage: Stage,
@@ -199,6 +259,7 @@ async fn consult(
             fail(plugin, &fault, stage, case, judgement, &mut opinion)
         }
     };
+    plugin.tally.count(opinion.verdict, micros);
     judgement.opinions.push(opinion);
     verdict
 }

@@ -44,7 +44,7 @@ enum Command {
     Check(check::Arguments),
     /// Tell what the server would say to a client, stage by stage, and where the mail would go
     Explain(explain::Arguments),
-    /// Begin, build, check, test and measure plugins
+    /// Begin, build, test and measure plugins; swap them in a running server, or put new versions on trial
     Plugin(plugin::Arguments),
     /// Look at the queue, and hold, release, retry or remove messages
     Queue(queue::Arguments),

@@ -8,10 +8,12 @@
 //! | `world` | canned DNS, tables, keys and clock: what surrounds a case |
 //! | `play` | a case put to a jury, stage by stage, as the server would |
 //! | `test`, `bench`, `inspect` | the commands of these names, and `check` |
+//! | `live` | the plugins of a running server: `status`, `swap`, `rollback`, `shadow`, `canary` |
 
 mod bench;
 mod case;
 mod inspect;
+mod live;
 mod new;
 mod play;
 mod recipe;
@@ -23,7 +25,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-/// Begin, build, check, test and measure plugins.
+/// Begin, build, check, test and measure plugins; swap them in a running server, or put new versions on trial.
 #[derive(Args)]
 #[command(after_help = "A plugin is a folder with a plugin.toml, which sdk/README.md explains, or a .wasm file.\n\n\
     Examples:\n  waypost plugin new greeter --language rust\n  waypost plugin build greeter\n  waypost plugin test greeter\n  \
@@ -51,6 +53,16 @@ enum Action {
     Bench(bench::Arguments),
     /// Tell what a component is, without starting it
     Inspect(inspect::InspectArguments),
+    /// Tell what the running server's plugins said, and how new versions on trial fare
+    Status(live::StatusArguments),
+    /// Put another version of a plugin into the running server, without a restart
+    Swap(live::SwapArguments),
+    /// Go back to the version before the last swap
+    Rollback(live::RollbackArguments),
+    /// Let a new version judge real mail without effect, and count where it disagrees
+    Shadow(live::TrialArguments),
+    /// Let a new version judge a share of the sessions
+    Canary(live::TrialArguments),
 }
 
 /// Which plugin, and how it is set up where no plugin.toml says so.
@@ -75,5 +87,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         Action::Test(arguments) => test::main(arguments),
         Action::Bench(arguments) => bench::main(arguments),
         Action::Inspect(arguments) => inspect::inspect(arguments),
+        Action::Status(arguments) => live::status(arguments),
+        Action::Swap(arguments) => live::swap(arguments),
+        Action::Rollback(arguments) => live::rollback(arguments),
+        Action::Shadow(arguments) => live::shadow(arguments),
+        Action::Canary(arguments) => live::canary(arguments),
     }
 }

@@ -192,22 +192,25 @@ impl Host {
         Ok(info)
     }
 
-    /// Lets another version of a plugin judge real mail without effect, until the next swap, trial or reload; `None` ends it. Blocking.
+    /// Lets another version of a plugin judge real mail without effect, until the next swap or reload; `None` ends it. Blocking.
     pub fn shadow(&self, name: &str, wasm: Option<Bytes>) -> Result<(), String> {
         let plugin = wasm.map(|wasm| self.another(name, wasm, true)).transpose()?;
         let _loaded = self.loaded();
-        let mut set = Set::new(self.root.whole.load_full().plugins.clone());
+        let whole = self.root.whole.load_full();
+        let mut set = Set::new(whole.plugins.clone());
+        set.canary = whole.canary.clone();
         set.shadow = plugin.map(|plugin| Arc::new(trial::Shadow::new(plugin)));
         self.put(set);
         Ok(())
     }
 
-    /// Lets another version of a plugin judge `share` of a thousand sessions, until the next swap, trial or reload; `None` ends it. Blocking.
+    /// Lets another version of a plugin judge `share` of a thousand sessions, until the next swap or reload; `None` ends it. Blocking.
     pub fn canary(&self, name: &str, wasm: Option<Bytes>, share: u32) -> Result<(), String> {
         let plugin = wasm.map(|wasm| self.another(name, wasm, false)).transpose()?;
         let _loaded = self.loaded();
         let whole = self.root.whole.load_full();
         let mut set = Set::new(whole.plugins.clone());
+        set.shadow = whole.shadow.clone();
         set.canary = plugin.map(|plugin| {
             let with_it = Arc::new(whole.replace(&plugin));
             Arc::new(trial::Canary::new(plugin, with_it, share))

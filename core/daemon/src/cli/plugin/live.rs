@@ -51,7 +51,7 @@ pub(super) struct RollbackArguments {
 #[derive(Args)]
 #[command(
     after_help = "A shadow judges all mail without effect: what it says, changes or would store is thrown away; `waypost plugin status` tells how often and \
-    where it disagreed. A canary judges a share of the sessions in the plugin's place. One of each is on trial at a time, until the next swap, trial or reload.\n\n\
+    where it disagreed. A canary judges a share of the sessions in the plugin's place. One of each is on trial at a time, until the next swap or reload.\n\n\
     Examples:\n  waypost plugin shadow spam-score new.wasm\n  waypost plugin canary spam-score new.wasm --share 5\n  waypost plugin canary spam-score --end"
 )]
 pub(super) struct TrialArguments {

@@ -153,3 +153,44 @@ fn a_shadow_is_counted_and_a_canary_takes_its_share() {
     let (done, text) = waypost.command(&["plugin", "canary", "spam-score", "--end"]);
     assert!(done.success() && text.contains("is over"), "{text}");
 }
+
+#[test]
+fn recorded_transactions_show_what_another_version_judges_otherwise() {
+    let mut waypost = Waypost::start(&["record.share=100", "record.mask=[\"addresses\", \"login\", \"body\"]"]);
+    for _ in 0..3 {
+        Dialog::greeted(waypost.mx).deliver("ann@example.net", &["alice@waypost.test"], LETTER);
+    }
+    let folder = waypost.data().join("recorded");
+    let files = |ending: &str| {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(ending))
+            .map(|e| e.path())
+            .collect::<Vec<_>>()
+    };
+    wait_for("three recorded transactions", Duration::from_secs(20), || (files(".toml").len() == 3).then_some(()));
+    waypost.stop();
+    let case = std::fs::read_to_string(&files(".toml")[0]).unwrap();
+    assert!(!case.contains("ann@") && case.contains("@example.net") && case.contains("[was.\"spam-score\"]"), "{case}");
+    let letter = std::fs::read_to_string(&files(".eml")[0]).unwrap();
+    assert!(letter.contains("Subject: x") && letter.contains("xxxxx") && !letter.contains("Hello"), "{letter}");
+    // The masked body is not what was judged; a recording that is not masked is judged the same by the same version.
+    let (done, text) = waypost.command(&["plugin", "replay", &shipped("whitelist"), "--name", "spam-score"]);
+    assert!(done.success() && text.contains("3 transactions, 3 judged otherwise"), "{text}");
+    assert!(text.contains("was: pass") && text.contains("      - "), "{text}");
+}
+
+#[test]
+fn the_same_version_judges_what_was_recorded_the_same() {
+    let mut waypost = Waypost::start(&["record.share=100", "record.mask=[]"]);
+    Dialog::greeted(waypost.mx).deliver("ann@example.net", &["alice@waypost.test"], LETTER);
+    let folder = waypost.data().join("recorded");
+    wait_for("a recorded transaction", Duration::from_secs(20), || {
+        std::fs::read_dir(&folder).is_ok_and(|entries| entries.count() == 2).then_some(())
+    });
+    waypost.stop();
+    for name in ["spam-score", "whitelist", "dns-lists"] {
+        let (done, text) = waypost.command(&["plugin", "replay", &shipped(name), "--name", name]);
+        assert!(done.success() && text.contains("1 transactions, 0 judged otherwise"), "{name}: {text}");
+    }
+}

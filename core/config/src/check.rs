@@ -12,7 +12,7 @@ use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
     AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue,
-    Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
+    Record, Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
@@ -86,6 +86,9 @@ impl Check<'_> {
         let transports = self.transports();
         self.table_names();
         checks::check(self.sheet, self.mistakes);
+        if self.sheet.weight("record.share").is_some_and(|share| !(0.0..=100.0).contains(&share)) {
+            self.mistake("record.share", "`record.share` is no percentage", "write 0 to 100; 0 records nothing");
+        }
         decision::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
         self.sources();
@@ -522,6 +525,12 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         greylist: s.flag("greylist.enabled").expect(CHECKED).then(|| build_greylist(&sheet)),
         greylist_by_score: build_greylist(&sheet),
         decisions: decision::build(s),
+        record: Record {
+            share: s.weight("record.share").expect(CHECKED),
+            messages: number("record.messages") as usize,
+            size: number("record.size"),
+            mask: s.words("record.mask"),
+        },
         sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
         smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {

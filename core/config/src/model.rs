@@ -57,6 +57,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// `[decision.*]`.
     pub decisions: Vec<Decision>,
+    /// `[record]`.
+    pub record: Record,
     /// `[table.*]`.
     pub tables: Vec<Table>,
     /// `[dkim.*]`, by name.
@@ -541,6 +543,19 @@ pub struct Dns {
     pub dnssec: bool,
     /// `timeout`.
     pub timeout: Duration,
+}
+
+/// `[record]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// `share`, percent.
+    pub share: f64,
+    /// `messages`.
+    pub messages: usize,
+    /// `size`.
+    pub size: u64,
+    /// `mask`.
+    pub mask: Vec<&'static str>,
 }
 
 /// `[decision.*]`: from which sum of weights on what becomes of a message.

@@ -167,6 +167,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "What becomes of a message by what plugins state of it: `[decision.NAME]`, for recipients in some domains, on some ports, or for all mail from outside. The weights of all facts are added up and held against the thresholds here; with several recipients, what keeps the message away happens only as far as all of theirs go. A plugin that decides by itself is obeyed before. spam-score states its rules as facts, and takes `header-at` of the section for everybody as its `required`, unless its own settings say otherwise.",
     ),
     (
+        "record",
+        "Keeping a share of the transactions, to try new versions of plugins with them: `waypost plugin replay`. They lie in the folder `recorded` of `data`, readable by the server's user alone.",
+    ),
+    (
         "table.*",
         "A table that settings and plugins name: `[table.NAME]`. A reload swaps all of them whole, or, if one is broken, none.",
     ),
@@ -677,6 +681,15 @@ pub const SETTINGS: &[Setting] = &[
         "From this sum on the message is refused with 550 5.7.1."),
     row("decision.*.text", Text, Toml("'this message is not wanted here'"), Live, "",
         "What a refusal says."),
+
+    row("record.share", Weight, Toml("0"), Restart, "",
+        "Percent of the sessions that are recorded: message, what DNS said, what each plugin said. Never passwords."),
+    row("record.messages", Count(1, 1_000_000), Toml("1000"), Restart, "",
+        "So many transactions are kept; the oldest go."),
+    row("record.size", Size(MIB, 1024 * 1024 * MIB), Toml("'256 MiB'"), Restart, "",
+        "So much of the disk they may take; the oldest go."),
+    row("record.mask", List(&Word(&["addresses", "login", "subject", "body"])), Toml("['addresses', 'login']"), Restart, "",
+        "What is made unreadable: local parts and names of people in addresses, logins, the subject, the text. Plugins then judge masked mail when it is replayed."),
 
     row("table.*.kind", Word(&["text", "cidr", "pcre", "regexp", "inline", "sqlite", "redis", "ldap"]), Toml("'text'"), Live, "hash:, texthash:, cidr:, pcre:, regexp:, inline:, sqlite:, ldap:",
         "text: `key value` a line, as for `postmap`; keys that are networks match by address. cidr, pcre, regexp: Postfix's files of that name; patterns have neither look-around nor back-references. inline: `[table.NAME.rows]`. sqlite, redis, ldap: asked when needed; mail waits while they do not answer."),

@@ -208,6 +208,12 @@ impl Sheet {
         })
     }
 
+    /// A list of words of the program's own.
+    pub(crate) fn words(&self, path: &str) -> Vec<&'static str> {
+        let words = self.list(path, |value| if let Value::Word(word) = value { Some(*word) } else { None });
+        words.unwrap_or_default()
+    }
+
     pub(crate) fn domains(&self, path: &str) -> Vec<Domain> {
         self.list(path, |v| if let Value::Domain(domain) = v { Some(domain.clone()) } else { None }).unwrap_or_default()
     }

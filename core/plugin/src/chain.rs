@@ -17,6 +17,7 @@ use crate::fault::{Admission, Fault};
 use crate::instance::{Answer, Cell, Hook};
 use crate::options::{FaultPolicy, Isolation};
 use crate::plugin::{Cost, Plugin};
+use crate::tape::{Heard, Recorder, Tape};
 use crate::trial::{Asked, Canary, Line, Order, Said, Shadow};
 
 /// The plugins of one configuration, in order.
@@ -71,6 +72,11 @@ impl Set {
         Set::new(self.plugins.iter().map(same).collect())
     }
 
+    /// Whoever keeps transactions.
+    fn recorder(&self) -> Option<&Arc<dyn Recorder>> {
+        self.plugins.first()?.shared().ports.recorder.as_ref()
+    }
+
     /// The plugin of this name.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.plugins.iter().find(|plugin| **plugin.name() == *name)
@@ -107,11 +113,14 @@ pub(crate) struct Hearing {
     case: Option<Box<Case>>,
     /// To the shadow, once it was told anything.
     line: Option<Line>,
+    /// What is recorded of the session, if it is.
+    tape: Option<Box<(Tape, Heard)>>,
 }
 
 impl Hearing {
     pub(crate) fn new(set: Arc<Set>) -> Hearing {
-        Hearing { set: set.for_session(), chairs: Vec::new(), case: None, line: None }
+        let tape = set.recorder().filter(|recorder| recorder.wants()).map(|_| Box::default());
+        Hearing { set: set.for_session(), chairs: Vec::new(), case: None, line: None, tape }
     }
 
     /// The same, with facts that hold for the session.
@@ -131,6 +140,10 @@ impl Hearing {
         }
         self.chairs.resize_with(self.set.plugins.len(), Chair::default);
         let mut case = self.case.take().unwrap_or_default();
+        if let Some((tape, heard)) = self.tape.as_deref_mut() {
+            tape.on_question(&question);
+            case.heard = Some(heard.clone());
+        }
         case.begin(question);
         let mut shown = 0;
         for step in steps {
@@ -154,8 +167,20 @@ impl Hearing {
                 break;
             }
         }
+        if let Some((tape, _)) = self.tape.as_deref_mut() {
+            tape.on_judgement(stage, &judgement);
+        }
         self.rest(stage, case);
         judgement
+    }
+
+    /// The transaction is over: what was recorded of it is given away.
+    fn cut_tape(&mut self) {
+        if let Some((tape, heard)) = self.tape.as_deref_mut()
+            && let (Some(done), Some(recorder)) = (tape.cut(heard), self.set.recorder())
+        {
+            recorder.record(done);
+        }
     }
 
     /// Between questions nothing large is kept: no message, and no instance of a transaction that has not begun.
@@ -188,6 +213,7 @@ impl Jury for Hearing {
     }
 
     fn reset(&mut self) {
+        self.cut_tape();
         self.release_transaction();
         self.chairs.iter_mut().for_each(|chair| chair.seat.reset());
         self.line.iter().for_each(|line| line.tell(Order::Reset));
@@ -195,6 +221,12 @@ impl Jury for Hearing {
             case.facts.clear();
             case.roll_back();
         }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.cut_tape();
     }
 }
 

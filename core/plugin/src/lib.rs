@@ -21,6 +21,7 @@
 //! | `instance`, `plugin` | a live instance; a loaded plugin with its pool |
 //! | `chain` | order, verdicts, journal: `types::Judge` and `types::Jury` |
 //! | `fault` | what can go wrong, and the breaker |
+//! | [`tape`](Tape) | recording transactions |
 //! | `trial` | new versions that judge without effect, or a share of the sessions |
 //! | [`inspect()`] | what a component is, without starting it |
 
@@ -36,6 +37,7 @@ mod instance;
 pub mod options;
 mod plugin;
 mod subject;
+mod tape;
 mod tokens;
 mod trial;
 mod wit;
@@ -45,6 +47,7 @@ pub use inspect::{Inspection, inspect};
 pub use options::{
     FaultPolicy, Grants, Isolation, Limits, LoadError, OnFault, Options, PatternSet, PluginOptions, Ports, Source,
 };
+pub use tape::{Lookup, Recorder, Tape};
 pub use trial::{CanaryReport, Counts, Disagreement, ShadowReport};
 
 use std::collections::HashSet;

@@ -36,6 +36,8 @@ pub(super) struct Case {
     message: Option<PathBuf>,
     text: Option<String>,
     later: Option<String>,
+    /// When it plays, milliseconds since 1970, instead of the clock of all cases.
+    pub(super) at: Option<u64>,
     pub(super) config: Value,
     pub(super) dns: BTreeMap<String, Answers>,
     pub(super) kv: BTreeMap<String, String>,
@@ -43,6 +45,8 @@ pub(super) struct Case {
     pub(super) auth: BTreeMap<String, String>,
     pub(super) facts: BTreeMap<String, f64>,
     pub(super) expect: Option<Expect>,
+    /// What each plugin said when this was recorded.
+    pub(super) was: BTreeMap<String, Was>,
     #[serde(skip)]
     pub(super) letter: Bytes,
     #[serde(skip)]
@@ -66,6 +70,7 @@ impl Default for Case {
             message: None,
             text: None,
             later: None,
+            at: None,
             config: Value::Object(Map::new()),
             dns: BTreeMap::new(),
             kv: BTreeMap::new(),
@@ -73,6 +78,7 @@ impl Default for Case {
             auth: BTreeMap::new(),
             facts: BTreeMap::new(),
             expect: None,
+            was: BTreeMap::new(),
             letter: Bytes::from_static(LETTER),
             wait: Duration::ZERO,
         }
@@ -119,6 +125,16 @@ pub(super) struct Expect {
     pub(super) dns: Vec<String>,
     pub(super) without_dns: Vec<String>,
     pub(super) log: Vec<String>,
+}
+
+/// What a plugin said of a recorded transaction.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Was {
+    pub(super) verdict: String,
+    pub(super) stage: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) facts: Vec<(String, f64)>,
 }
 
 /// Symbols, with or without their weights.

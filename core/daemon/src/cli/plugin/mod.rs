@@ -8,6 +8,7 @@
 //! | `world` | canned DNS, tables, keys and clock: what surrounds a case |
 //! | `play` | a case put to a jury, stage by stage, as the server would |
 //! | `test`, `bench`, `inspect` | the commands of these names, and `check` |
+//! | `replay` | recorded transactions put to another version |
 //! | `live` | the plugins of a running server: `status`, `swap`, `rollback`, `shadow`, `canary` |
 
 mod bench;
@@ -17,6 +18,7 @@ mod live;
 mod new;
 mod play;
 mod recipe;
+mod replay;
 mod test;
 mod world;
 
@@ -53,6 +55,8 @@ enum Action {
     Bench(bench::Arguments),
     /// Tell what a component is, without starting it
     Inspect(inspect::InspectArguments),
+    /// Play recorded transactions to another version, and tell what it judges otherwise
+    Replay(replay::Arguments),
     /// Tell what the running server's plugins said, and how new versions on trial fare
     Status(live::StatusArguments),
     /// Put another version of a plugin into the running server, without a restart
@@ -87,6 +91,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         Action::Test(arguments) => test::main(arguments),
         Action::Bench(arguments) => bench::main(arguments),
         Action::Inspect(arguments) => inspect::inspect(arguments),
+        Action::Replay(arguments) => replay::main(arguments),
         Action::Status(arguments) => live::status(arguments),
         Action::Swap(arguments) => live::swap(arguments),
         Action::Rollback(arguments) => live::rollback(arguments),

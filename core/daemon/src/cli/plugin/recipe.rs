@@ -173,6 +173,16 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Takes settings and grants from a server's configuration, where there is a plugin of its name and nothing else says them.
+    pub(super) fn adopt(&mut self, config: &waypost_config::Config) {
+        let Some(plugin) = config.plugins.iter().find(|plugin| plugin.name == self.name) else { return };
+        let settings: Value = serde_json::from_str(&plugin.config).unwrap_or_default();
+        let mut adopt = |key: &str, value: Value| drop(self.section.entry(key).or_insert(value));
+        adopt("config", settings);
+        adopt("grants", plugin.grants.clone().into());
+        adopt("keys", plugin.keys.clone().into());
+    }
+
     /// Its settings with others laid over them.
     pub(super) fn config(&self, over: &Value) -> Value {
         let mut config = self.section.get("config").cloned().unwrap_or_else(|| Value::Object(Map::new()));

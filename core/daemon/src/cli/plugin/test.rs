@@ -67,7 +67,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
 }
 
 /// A file, or the files below a folder in the order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
@@ -91,6 +91,19 @@ async fn try_case(
     world: &mut World,
     case: &Case,
 ) -> Result<(Transcript, Vec<String>)> {
+    let plugins = loaded(subject, options, world, case).await?;
+    let transcript = try_loaded(&plugins, case).await?;
+    let mistakes = case.expect.as_ref().map(|expect| compare(expect, &transcript, world)).unwrap_or_default();
+    Ok((transcript, mistakes))
+}
+
+/// The plugin in the case's world.
+pub(super) async fn loaded(
+    subject: &Subject,
+    options: &PluginOptions,
+    world: &mut World,
+    case: &Case,
+) -> Result<Plugins> {
     let ports = world.stage(case, &subject.name)?;
     let mut options = options.clone();
     options.config = subject.config(&case.config).to_string();
@@ -103,8 +116,11 @@ async fn try_case(
     };
     let options = Options { plugins: vec![options], cache_dir: cache_dir() };
     let loaded = tokio::task::spawn_blocking(move || Plugins::load(options, ports)).await?;
-    let plugins = loaded
-        .map_err(|errors| anyhow!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    loaded.map_err(|errors| anyhow!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+/// Plays a case to a plugin that is loaded.
+pub(super) async fn try_loaded(plugins: &Plugins, case: &Case) -> Result<Transcript> {
     let before = |(symbol, weight): (&String, &f64)| Fact {
         plugin: "case".into(),
         symbol: symbol.clone(),
@@ -112,9 +128,7 @@ async fn try_case(
         detail: None,
     };
     let mut jury = plugins.open_with(case.facts.iter().map(before).collect());
-    let transcript = play::play(case, &mut *jury).await.with_context(|| case.name.clone())?;
-    let mistakes = case.expect.as_ref().map(|expect| compare(expect, &transcript, world)).unwrap_or_default();
-    Ok((transcript, mistakes))
+    play::play(case, &mut *jury).await.with_context(|| case.name.clone())
 }
 
 /// What is not as expected, a line each.
@@ -212,7 +226,7 @@ fn compare_edits(expect: &Expect, got: &Transcript, differs: &mut impl FnMut(&st
 }
 
 /// Code and text of what was said: a reply's, a reason, or a fault's.
-fn said(got: &Transcript) -> (Option<u16>, String) {
+pub(super) fn said(got: &Transcript) -> (Option<u16>, String) {
     let fault =
         got.opinions.last().filter(|opinion| opinion.verdict == "fault").and_then(|opinion| opinion.detail.clone());
     match (&got.verdict, fault) {

@@ -42,6 +42,9 @@ impl World {
 
     /// Sets the scene for a case, and gives the ports through which the plugin sees it.
     pub(super) fn stage(&mut self, case: &Case, plugin: &str) -> Result<Ports> {
+        if let Some(at) = case.at {
+            self.clock.store(at, Ordering::SeqCst);
+        }
         self.clock.fetch_add(u64::try_from(case.wait.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         for (key, value) in &case.kv {
             let full = [b"p", plugin.as_bytes(), b"\0", key.as_bytes()].concat();
@@ -56,6 +59,7 @@ impl World {
             sign: Some(self.keys.clone()),
             tables: tables(case)?,
             fetch: None,
+            recorder: None,
             observer: self.heard.clone(),
             now: Arc::new(move || Timestamp(clock.load(Ordering::SeqCst))),
         })

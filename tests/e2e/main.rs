@@ -4,6 +4,7 @@ mod addresses;
 mod checks;
 mod decisions;
 mod delivery;
+mod dkim;
 mod directory;
 mod dmarc;
 mod doors;

@@ -27,7 +27,7 @@ fn server(sets: &[&str]) -> Waypost {
 
 #[test]
 fn a_sum_above_the_threshold_marks_the_message_and_its_subject() {
-    let waypost = server(&["decision.all.header-at=0.1", "decision.all.subject-at=0.1", "decision.all.tag=[JUNK]"]);
+    let waypost = server(&["decision.all.header-at=0.1", "decision.all.subject-at=0.1", "decision.all.tag=\"[JUNK]\""]);
     assert!(send(&waypost, &["alice@waypost.test"]).starts_with("250"));
     let mail = waypost.wait_for_mail("alice", 1).remove(0);
     assert!(

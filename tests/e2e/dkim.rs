@@ -12,7 +12,7 @@ fn txt(line: &str) -> String {
 fn a_key_is_made_published_checked_and_rotated() {
     let folder = tempfile::tempdir().unwrap();
     let zone = Zone::start(&[], Faults::default());
-    let sets = ["dkim.main.domain=sign.test", "dkim.main.selector=s1"];
+    let sets = ["dkim.main.domain=sign.test", "dkim.main.selector=s1", "dkim.main.algorithm=ed25519"];
     let waypost = Waypost::stopped_with_names(folder.path(), zone.port, &sets);
     let run = |arguments: &[&str]| waypost.command(&[&["dkim"], arguments].concat());
 

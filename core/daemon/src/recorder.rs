@@ -260,11 +260,18 @@ fn case_text(tape: &Tape, message: Option<&str>, mask: &Mask) -> String {
     if !tape.findings.is_empty() {
         out.push_str("[auth]\n");
         let mut seen = Vec::new();
-        for finding in
-            tape.findings.iter().filter(|finding| !std::mem::replace(&mut seen.contains(&finding.method), false))
-        {
+        for finding in tape.findings.iter() {
+            // A case has one of each method; the first is what counts most.
+            if seen.contains(&finding.method) {
+                continue;
+            }
             seen.push(finding.method);
-            let words = [Some(finding.result), finding.domain.as_deref(), finding.selector.as_deref()];
+            // The identity of SPF is an address, or a domain.
+            let domain = finding.domain.as_deref().map(|text| match Address::parse(text) {
+                Ok(address) => mask.address(&address),
+                Err(_) => text.to_string(),
+            });
+            let words = [Some(finding.result), domain.as_deref(), finding.selector.as_deref()];
             let words: Vec<_> = words.into_iter().flatten().collect();
             let _ = writeln!(out, "{} = {}", finding.method, quoted(&words.join(" ")));
         }
@@ -326,8 +333,10 @@ fn said_text(opinions: &[Opinion], facts: &[Fact], out: &mut String) {
         let Some(last) = decided else { continue };
         let _ = writeln!(out, "[was.{}]\nverdict = {}", quoted(plugin), quoted(last.verdict));
         let stage = if last.verdict == "pass" { None } else { Some(last.stage) };
-        stage.iter().for_each(|stage: &Stage| drop(writeln!(out, "stage = {}", quoted(stage.word()))));
-        last.detail.iter().for_each(|text| drop(writeln!(out, "text = {}", quoted(text))));
+        let stage = stage.map(Stage::word);
+        for (key, value) in [("stage", stage), ("text", last.detail.as_deref())] {
+            let _ = value.map(|value| writeln!(out, "{key} = {}", quoted(value)));
+        }
         let stated: Vec<_> = facts.iter().filter(|fact| *fact.plugin == *plugin).collect();
         let rows: Vec<_> = stated.iter().map(|fact| format!("[{}, {:?}]", quoted(&fact.symbol), fact.weight)).collect();
         let _ = writeln!(out, "facts = [{}]", rows.join(", "));
@@ -357,7 +366,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let settings = Record { share: 1.0, messages: 2, size: 1 << 20, mask: Vec::new() };
         let mut shelf = Shelf::open(folder.path().to_path_buf(), &settings).unwrap();
-        let tape = Tape { message: Some(Message::new(Bytes::from_static(b"A: 1\r\n\r\nx"))), ..Tape::default() };
+        let mut tape = Tape::default();
+        tape.message = Some(Message::new(Bytes::from_static(b"A: 1\r\n\r\nx")));
         for stem in ["1", "2", "3"] {
             let octets = shelf.write(stem, &tape).unwrap();
             shelf.kept.push_back((stem.into(), octets));

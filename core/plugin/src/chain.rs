@@ -159,7 +159,9 @@ impl Hearing {
             let verdict = consult(plugin, step.hook, stage, chair, &mut case, &mut judgement).await;
             if let (Some(shadow), Some(before)) = (watched, before.flatten()) {
                 self.line = self.line.take().or_else(|| Line::open(shadow));
-                self.line.iter().for_each(|line| line.tell(before.asked(&judgement)));
+                if let Some(line) = &self.line {
+                    line.tell(before.asked(&judgement));
+                }
             }
             if verdict != Verdict::Pass {
                 judgement.verdict = verdict;

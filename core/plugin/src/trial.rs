@@ -301,9 +301,15 @@ async fn answer(
     chair: &mut Chair,
     case: &mut Box<Case>,
 ) -> Said {
-    if !shadow.plugin.exports(hook) || !shadow.plugin.wants(&question) {
+    // Both forms of the recipient hook are one stage; which of them a version exports is its own affair.
+    let forms = match hook {
+        Hook::Rcpt | Hook::RcptBatch => [Hook::Rcpt, Hook::RcptBatch],
+        other => [other, other],
+    };
+    let hook = forms.into_iter().find(|hook| shadow.plugin.exports(*hook));
+    let Some(hook) = hook.filter(|_| shadow.plugin.wants(&question)) else {
         return Said { word: "pass", ..Said::default() };
-    }
+    };
     let stage = question.stage;
     **case = Case::default();
     case.begin(question);

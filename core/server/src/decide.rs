@@ -225,15 +225,23 @@ pub(crate) fn record(opinions: &[Opinion], facts: &[Fact], decision: Option<&Dec
             let _ = write!(text, ", {dns_asked} DNS");
         }
         let _ = write!(text, ")");
-        detail.iter().for_each(|detail| drop(write!(text, " {detail}")));
+        add_detail(&mut text, detail.as_deref());
         text.push('\n');
     }
     for fact in facts {
         let _ = write!(text, "{}: {} {:+.2}", fact.plugin, fact.symbol, fact.weight);
-        fact.detail.iter().for_each(|detail| drop(write!(text, " {detail}")));
+        add_detail(&mut text, fact.detail.as_deref());
         text.push('\n');
     }
     Some(cut(text).into())
+}
+
+/// A line of the record stays a line.
+fn add_detail(text: &mut String, detail: Option<&str>) {
+    if let Some(detail) = detail {
+        text.push(' ');
+        text.extend(detail.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    }
 }
 
 fn cut(mut text: String) -> String {

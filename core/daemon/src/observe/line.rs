@@ -2,7 +2,7 @@
 
 use tracing::field::display;
 use tracing::{debug as at_debug, error, info, trace, warn};
-use waypost_types::{Event, Opinion};
+use waypost_types::{Event, Fact, Opinion};
 
 /// Writes the line of an event, if its level is wanted.
 pub(super) fn write(event: &Event<'_>) {

@@ -149,7 +149,8 @@ impl<'a> Player<'a> {
             let message = self.transcript.message.clone();
             let id =
                 (stage == Stage::Queue).then(|| MessageId::new(Timestamp(1_795_500_670_000), case.letter.len() as u64));
-            let before = self.transcript.edits.len();
+            // What was asked for at earlier stages is carried out with the message.
+            let before = if stage == Stage::Message { 0 } else { self.transcript.edits.len() };
             self.ask(stage, |question| {
                 question.message = Some(message);
                 question.queue_id = id;

@@ -117,7 +117,8 @@ impl Project {
         let size = fs::metadata(&component).map(|meta| meta.len());
         let size = size.with_context(|| format!("the build did not make {}", component.display()))?;
         let seconds = started.elapsed().as_secs_f64();
-        println!("{}: {} KiB, built in {seconds:.1} s", component.display(), size.div_ceil(1024));
+        let kib = size.div_ceil(1024);
+        println!("{}: {kib} KiB from {}, built in {seconds:.1} s", component.display(), self.recipe.language);
         Ok(())
     }
 
@@ -177,7 +178,9 @@ impl Subject {
     pub(super) fn adopt(&mut self, config: &waypost_config::Config) {
         let Some(plugin) = config.plugins.iter().find(|plugin| plugin.name == self.name) else { return };
         let settings: Value = serde_json::from_str(&plugin.config).unwrap_or_default();
-        let mut adopt = |key: &str, value: Value| drop(self.section.entry(key).or_insert(value));
+        let mut adopt = |key: &str, value: Value| {
+            self.section.entry(key).or_insert(value);
+        };
         adopt("config", settings);
         adopt("grants", plugin.grants.clone().into());
         adopt("keys", plugin.keys.clone().into());

@@ -157,8 +157,11 @@ impl Dns for Zone {
 /// A store in memory, by the case's clock.
 struct Kept {
     clock: Arc<AtomicU64>,
-    rows: Mutex<HashMap<Vec<u8>, (Vec<u8>, Timestamp)>>,
+    rows: Mutex<HashMap<Vec<u8>, Row>>,
 }
+
+/// A value and its end.
+type Row = (Vec<u8>, Timestamp);
 
 impl Kept {
     fn end(&self, ttl: Option<Duration>) -> Timestamp {
@@ -169,7 +172,7 @@ impl Kept {
         Timestamp(self.clock.load(Ordering::SeqCst))
     }
 
-    fn live(&self, key: &[u8]) -> Option<(Vec<u8>, Timestamp)> {
+    fn live(&self, key: &[u8]) -> Option<Row> {
         lock(&self.rows).get(key).filter(|(_, end)| *end > self.now()).cloned()
     }
 }

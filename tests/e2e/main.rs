@@ -2,8 +2,10 @@
 
 mod addresses;
 mod checks;
+mod decisions;
 mod delivery;
 mod directory;
+mod dkim;
 mod dmarc;
 mod doors;
 mod envelope;
@@ -11,6 +13,7 @@ mod inbound;
 mod login;
 mod memory;
 mod operation;
+mod plugin;
 mod policy;
 mod privileges;
 mod queue;

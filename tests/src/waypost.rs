@@ -105,6 +105,11 @@ impl Waypost {
         Waypost::prepared(Some(folder), None, sets)
     }
 
+    /// The same, asking a name server of the test's own at this port.
+    pub fn stopped_with_names(folder: &Path, names: u16, sets: &[&str]) -> Waypost {
+        Waypost::prepared(Some(folder), Some(names), sets)
+    }
+
     fn prepared(folder: Option<&Path>, names: Option<u16>, sets: &[&str]) -> Waypost {
         let own = TempDir::new().expect("a temporary folder");
         let no_names = names.is_none().then(NoNames::start);

@@ -86,5 +86,6 @@ pub(crate) fn entry(recipients: usize) -> Entry {
         size: 10_240,
         held: None,
         route: None,
+        why: None,
     }
 }

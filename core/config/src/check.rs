@@ -12,12 +12,12 @@ use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
     AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue,
-    Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
+    Record, Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
 use crate::value::parse_network;
-use crate::{aliases, checks, lookup};
+use crate::{aliases, checks, decision, lookup};
 
 /// The settings that name tables.
 const TABLE_SETTINGS: &[&str] = &[
@@ -86,6 +86,10 @@ impl Check<'_> {
         let transports = self.transports();
         self.table_names();
         checks::check(self.sheet, self.mistakes);
+        if self.sheet.weight("record.share").is_some_and(|share| !(0.0..=100.0).contains(&share)) {
+            self.mistake("record.share", "`record.share` is no percentage", "write 0 to 100; 0 records nothing");
+        }
+        decision::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
         self.sources();
         let shaping = crate::shaping::with_file(self.sheet.path("delivery.shaping"), self.mistakes);
@@ -518,7 +522,15 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             shaping: parts.shaping,
             transport_tables: names("delivery.transport-tables"),
         },
-        greylist: build_greylist(&sheet),
+        greylist: s.flag("greylist.enabled").expect(CHECKED).then(|| build_greylist(&sheet)),
+        greylist_by_score: build_greylist(&sheet),
+        decisions: decision::build(s),
+        record: Record {
+            share: s.weight("record.share").expect(CHECKED),
+            messages: number("record.messages") as usize,
+            size: number("record.size"),
+            mask: s.words("record.mask"),
+        },
         sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
         smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {
@@ -556,18 +568,18 @@ fn mask_for(s: &Sheet, path: &str) -> Vec<(ipnet::IpNet, Vec<String>)> {
         .collect()
 }
 
-fn build_greylist(s: &Sheet) -> Option<Greylist> {
+fn build_greylist(s: &Sheet) -> Greylist {
     let span = |path| s.span(path).expect(CHECKED);
     let senders = s.texts("greylist.senders").unwrap_or_default();
     let (addresses, domains): (Vec<&str>, Vec<&str>) = senders.into_iter().partition(|sender| sender.contains('@'));
-    s.flag("greylist.enabled").expect(CHECKED).then(|| Greylist {
+    Greylist {
         delay: span("greylist.delay"),
         window: span("greylist.window"),
         lifetime: span("greylist.remember"),
         addresses: addresses.iter().map(|text| Address::parse(text).expect(CHECKED)).collect(),
         domains: domains.iter().map(|text| Domain::parse(text).expect(CHECKED)).collect(),
         networks: s.networks("greylist.networks"),
-    })
+    }
 }
 
 fn build_srs(s: &Sheet, data: &Path) -> Option<Srs> {

@@ -13,6 +13,7 @@
 //! | `table`, `aliases` | the files it names: users, aliases |
 //! | `lookup` | `[table.*]`, read into memory where they are files |
 //! | `checks` | what each port makes of the built-in checks |
+//! | `decision` | thresholds for what plugins state |
 //! | `check` | what values mean together |
 //! | [`shaping`] | how large receivers want their mail: shipped rules and the operator's |
 //! | [`model`] | [`Config`] |
@@ -28,6 +29,7 @@ mod aliases;
 mod auth;
 mod check;
 mod checks;
+mod decision;
 mod lookup;
 mod raw;
 mod sheet;
@@ -63,6 +65,19 @@ pub struct Surroundings {
     pub plugin_folders: Vec<PathBuf>,
     /// Whether it is a mistake that a plugin is not there. It is none for commands that ask no plugin.
     pub plugins_required: bool,
+}
+
+/// A TOML file that is no configuration of the server (a plugin's recipe, a case of its tests), as JSON. Every mistake of syntax is told,
+/// each with line and column; `name` is the file's.
+pub fn document(name: &str, text: &str) -> Result<String, Mistakes> {
+    let mut mistakes = Vec::new();
+    let table = raw::parse_file(name, text, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    let mut json = String::new();
+    raw::Raw::Table(table).write_json(&mut json);
+    Ok(json)
 }
 
 /// Reads and checks everything.

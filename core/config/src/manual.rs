@@ -109,6 +109,7 @@ fn example_section(section: &str) -> String {
         "aliases.names" => "[aliases.names]\n# postmaster = \"alice\"\n".to_string(),
         "transport" => "[transport]\n# \"example.net\" = \"smtp:[relay.example.net]\"\n".to_string(),
         "plugin.*" => format!("# [plugin.whitelist]\n{}# [plugin.whitelist.config]\n", body(true)),
+        "decision.*" => format!("# [decision.default]\n{}", body(true)),
         "table.*" => format!("# [table.clients]\n{}", body(true)),
         "source.*" => format!("# [source.first]\n{}", body(true)),
         "smarthost.*" => format!("# [smarthost.provider]\n{}", body(true)),

@@ -43,6 +43,8 @@ pub struct Config {
     pub queue: Queue,
     /// `[delivery]`.
     pub delivery: Delivery,
+    /// How strangers are asked to come back where `[decision.*]` says so; [`Config::greylist`] is for everybody.
+    pub greylist_by_score: Greylist,
     /// `[greylist]`.
     pub greylist: Option<Greylist>,
     /// `[source.*]`.
@@ -53,6 +55,10 @@ pub struct Config {
     pub dns: Dns,
     /// `plugins.chain`, with the settings of each.
     pub plugins: Vec<Plugin>,
+    /// `[decision.*]`.
+    pub decisions: Vec<Decision>,
+    /// `[record]`.
+    pub record: Record,
     /// `[table.*]`.
     pub tables: Vec<Table>,
     /// `[dkim.*]`, by name.
@@ -537,6 +543,44 @@ pub struct Dns {
     pub dnssec: bool,
     /// `timeout`.
     pub timeout: Duration,
+}
+
+/// `[record]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// `share`, percent.
+    pub share: f64,
+    /// `messages`.
+    pub messages: usize,
+    /// `size`.
+    pub size: u64,
+    /// `mask`.
+    pub mask: Vec<&'static str>,
+}
+
+/// `[decision.*]`: from which sum of weights on what becomes of a message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// The section's name.
+    pub name: String,
+    /// `domains`; empty for all others.
+    pub domains: Vec<Domain>,
+    /// `listeners`; empty for mail from outside.
+    pub listeners: Vec<String>,
+    /// `header-at`.
+    pub header: Option<f64>,
+    /// `subject-at`.
+    pub subject: Option<f64>,
+    /// `tag`.
+    pub tag: String,
+    /// `greylist-at`.
+    pub greylist: Option<f64>,
+    /// `hold-at`.
+    pub hold: Option<f64>,
+    /// `refuse-at`.
+    pub refuse: Option<f64>,
+    /// `text`.
+    pub text: String,
 }
 
 /// `[plugin.*]`.

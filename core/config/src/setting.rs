@@ -10,6 +10,8 @@ pub enum Kind {
     Flag,
     /// A whole number within bounds.
     Count(u64, u64),
+    /// A weight: a number that may have a fraction, from −1000 to 1000.
+    Weight,
     /// Octets: `50 MiB`, `512 KiB`, `1000`, within bounds.
     Size(u64, u64),
     /// A length of time: `90s`, `5m`, `4h`, `5d`, in seconds within bounds.
@@ -102,7 +104,7 @@ const fn row(
 }
 
 use Fallback::{Absent, Preset, Required, Toml};
-use Kind::{Count, Domain, Flag, Free, List, Map, Name, Network, Path, Size, Socket, Span, Text, Word};
+use Kind::{Count, Domain, Flag, Free, List, Map, Name, Network, Path, Size, Socket, Span, Text, Weight, Word};
 use Reload::{Live, Restart};
 
 const MINUTE: u64 = 60;
@@ -160,6 +162,14 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("dns", "Questions to DNS."),
     ("plugins", "The chain of plugins that judge every message."),
     ("plugin.*", "One plugin: `[plugin.NAME]`, its limits and, in `[plugin.NAME.config]`, its own settings."),
+    (
+        "decision.*",
+        "What becomes of a message by what plugins state of it: `[decision.NAME]`, for recipients in some domains, on some ports, or for all mail from outside. The weights of all facts are added up and held against the thresholds here; with several recipients, what keeps the message away happens only as far as all of theirs go. A plugin that decides by itself is obeyed before. spam-score states its rules as facts, and takes `header-at` of the section for everybody as its `required`, unless its own settings say otherwise.",
+    ),
+    (
+        "record",
+        "Keeping a share of the transactions, to try new versions of plugins with them: `waypost plugin replay`. They lie in the folder `recorded` of `data`, readable by the server's user alone.",
+    ),
     (
         "table.*",
         "A table that settings and plugins name: `[table.NAME]`. A reload swaps all of them whole, or, if one is broken, none.",
@@ -652,6 +662,34 @@ pub const SETTINGS: &[Setting] = &[
         "The same once the message is there."),
     row("plugin.*.config", Free, Toml("{}"), Live, "",
         "The plugin's own settings; see its README."),
+
+    row("decision.*.domains", List(&Domain), Toml("[]"), Live, "",
+        "For recipients in these domains. `[]`: in all that no other section names."),
+    row("decision.*.listeners", List(&Name), Absent("ports of the presets mx and lmtp, and there only mail from outside"), Live, "",
+        "On these ports, where mail of users and of our own hosts is weighed, too."),
+    row("decision.*.header-at", Weight, Absent("never"), Live, "spamassassin required_score",
+        "From this sum on `X-Spam-Flag: YES` and `X-Waypost-Decision` are put into the message."),
+    row("decision.*.subject-at", Weight, Absent("never"), Live, "rewrite_header Subject",
+        "From this sum on the subject begins with `tag`."),
+    row("decision.*.tag", Text, Toml("'[SPAM]'"), Live, "rewrite_header Subject",
+        "What the subject begins with then."),
+    row("decision.*.greylist-at", Weight, Absent("never"), Live, "",
+        "From this sum on strangers are asked to come back, as `[greylist]` says, whether that is on for everybody or not."),
+    row("decision.*.hold-at", Weight, Absent("never"), Live, "",
+        "From this sum on the message is kept until an operator releases it."),
+    row("decision.*.refuse-at", Weight, Absent("never"), Live, "",
+        "From this sum on the message is refused with 550 5.7.1."),
+    row("decision.*.text", Text, Toml("'this message is not wanted here'"), Live, "",
+        "What a refusal says."),
+
+    row("record.share", Weight, Toml("0"), Restart, "",
+        "Percent of the sessions that are recorded: message, what DNS said, what each plugin said. Never passwords."),
+    row("record.messages", Count(1, 1_000_000), Toml("1000"), Restart, "",
+        "So many transactions are kept; the oldest go."),
+    row("record.size", Size(MIB, 1024 * 1024 * MIB), Toml("'256 MiB'"), Restart, "",
+        "So much of the disk they may take; the oldest go."),
+    row("record.mask", List(&Word(&["addresses", "login", "subject", "body"])), Toml("['addresses', 'login']"), Restart, "",
+        "What is made unreadable: local parts and names of people in addresses, logins, the subject, the text. Plugins then judge masked mail when it is replayed."),
 
     row("table.*.kind", Word(&["text", "cidr", "pcre", "regexp", "inline", "sqlite", "redis", "ldap"]), Toml("'text'"), Live, "hash:, texthash:, cidr:, pcre:, regexp:, inline:, sqlite:, ldap:",
         "text: `key value` a line, as for `postmap`; keys that are networks match by address. cidr, pcre, regexp: Postfix's files of that name; patterns have neither look-around nor back-references. inline: `[table.NAME.rows]`. sqlite, redis, ldap: asked when needed; mail waits while they do not answer."),

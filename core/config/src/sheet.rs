@@ -16,7 +16,7 @@ use crate::setting::{self, Fallback, Kind, PRESETS, SECTIONS, SETTINGS, Setting}
 use crate::value::{Reader, Value, is_name, subsection};
 
 /// Containers of sections that the operator names.
-const NAMED: [&str; 4] = ["listener", "plugin", "table", "dkim"];
+const NAMED: [&str; 5] = ["listener", "plugin", "decision", "table", "dkim"];
 
 /// A value and who says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +171,10 @@ impl Sheet {
         if let Value::Number(number) = self.value(path)? { Some(*number) } else { None }
     }
 
+    pub(crate) fn weight(&self, path: &str) -> Option<f64> {
+        if let Value::Weight(weight) = self.value(path)? { Some(*weight) } else { None }
+    }
+
     pub(crate) fn span(&self, path: &str) -> Option<Duration> {
         if let Value::Span(span) = self.value(path)? { Some(*span) } else { None }
     }
@@ -202,6 +206,12 @@ impl Sheet {
             Value::Word(word) => Some(*word),
             _ => None,
         })
+    }
+
+    /// A list of words of the program's own.
+    pub(crate) fn words(&self, path: &str) -> Vec<&'static str> {
+        let words = self.list(path, |value| if let Value::Word(word) = value { Some(*word) } else { None });
+        words.unwrap_or_default()
     }
 
     pub(crate) fn domains(&self, path: &str) -> Vec<Domain> {

@@ -350,3 +350,20 @@ fn doors_differ_by_client() {
     let greylist = config.greylist.expect("it is enabled");
     assert_eq!((greylist.addresses.len(), greylist.domains.len()), (1, 1));
 }
+
+#[test]
+fn decisions_say_what_becomes_of_mail_and_do_not_contradict() {
+    let text = "[decision.default]\nheader-at = 5\nrefuse-at = 12.5\n\
+        [decision.strict]\ndomains = 'strict.example'\nhold-at = 4\nlisteners = 'mx'\n";
+    let config = Desk::new().load(&format!("{SMALL}{text}"), &[]).expect("no mistakes");
+    let [default, strict] = &config.decisions[..] else { panic!("{:?}", config.decisions) };
+    assert_eq!((default.header, default.refuse, default.hold), (Some(5.0), Some(12.5), None));
+    assert_eq!((strict.hold, strict.tag.as_str(), strict.listeners.len()), (Some(4.0), "[SPAM]", 1));
+
+    let told = mistakes(&format!("{SMALL}{text}[decision.more]\nrefuse-at = 3\n"), &[]);
+    assert!(told.contains("[decision.default] and [decision.more] speak of the same mail"), "{told}");
+    let told = mistakes(&format!("{SMALL}[decision.x]\nlisteners = ['mxx']\n"), &[]);
+    assert!(told.contains("[decision.x] decides nothing") && told.contains("did you mean \"mx\"?"), "{told}");
+    let told = mistakes(&format!("{SMALL}[decision.x]\nrefuse-at = 'ten'\n"), &[]);
+    assert!(told.contains("write a number such as 5 or 7.5"), "{told}");
+}

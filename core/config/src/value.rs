@@ -11,6 +11,9 @@ use crate::mistake::{Mistake, Place, nearest};
 use crate::raw::{Item, Raw, Table};
 use crate::setting::Kind;
 
+/// Largest weight, and smallest.
+const WEIGHT_MAX: f64 = 1000.0;
+
 /// A value that has been understood.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -18,6 +21,7 @@ pub(crate) enum Value {
     /// Counts and sizes.
     Number(u64),
     Span(Duration),
+    Weight(f64),
     Word(&'static str),
     Text(String),
     Domain(Domain),
@@ -99,6 +103,8 @@ impl Reader<'_> {
             (Kind::Size(min, max), Raw::Number(number)) => {
                 self.bounded(name, item, u64::try_from(*number).ok(), min, max, size_text).map(Value::Number)
             }
+            (Kind::Weight, Raw::Number(number)) => self.weight(name, item, *number as f64),
+            (Kind::Weight, Raw::Float(number)) => self.weight(name, item, *number),
             (Kind::Span(0, _), Raw::Number(0)) => Some(Value::Span(Duration::ZERO)),
             (kind, Raw::Text(text)) => self.read_text(name, kind, item, text),
             _ => self.wrong(name, kind, item),
@@ -175,6 +181,13 @@ impl Reader<'_> {
         self.mistake(item, format!("`{name}` is out of bounds"), bounds)
     }
 
+    fn weight(&mut self, name: &str, item: &Item, weight: f64) -> Option<Value> {
+        match (-WEIGHT_MAX..=WEIGHT_MAX).contains(&weight) {
+            true => Some(Value::Weight(weight)),
+            false => self.wrong(name, Kind::Weight, item),
+        }
+    }
+
     fn path(&self, item: &Item, text: &str) -> PathBuf {
         match item.place {
             Place::File { .. } => self.file_base.join(text),
@@ -199,6 +212,7 @@ impl Reader<'_> {
         let written = match &item.raw {
             Raw::Text(text) => format!("\"{text}\""),
             Raw::Number(number) => number.to_string(),
+            Raw::Float(number) => number.to_string(),
             raw => raw.word().to_string(),
         };
         self.mistake(item, format!("`{name}` cannot be {written}"), format!("write {}", expected(kind)))
@@ -215,6 +229,7 @@ pub(crate) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Flag => "true or false".into(),
         Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
+        Kind::Weight => format!("a number such as 5 or 7.5, -{WEIGHT_MAX} to {WEIGHT_MAX}"),
         Kind::Size(min, max) => format!("a size such as \"50 MiB\", {} to {}", size_text(min), size_text(max)),
         Kind::Span(min, max) => {
             format!("a time such as \"90s\", \"5m\", \"4h\" or \"5d\", {} to {}", span_text(min), span_text(max))

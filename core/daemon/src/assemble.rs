@@ -16,7 +16,7 @@ use waypost_net::{ClientTlsOptions, ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
 use waypost_queue::schedule::{Backoff, Limits, Rate, WindowLimits};
 use waypost_resolve::{Dnssec, Own, Resolver, ResolverOptions};
-use waypost_server::{Access, DmarcMode, Greylist, Prefix, Rates, Rules, Sender};
+use waypost_server::{Access, Decisions, DmarcMode, Greylist, Prefix, Rates, Rules, Sender, Thresholds};
 use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::sasl::Mechanism;
 use waypost_smtp::server::policy::{AuthMode as PolicyAuth, TlsMode as PolicyTls};
@@ -96,7 +96,9 @@ pub(crate) fn rules(
     rules.balancers = listener.balancers.as_slice().into();
     rules.proxies = listener.proxies.as_slice().into();
     rules.masks = listener.mask_for.iter().map(|(network, words)| (*network, extensions(words))).collect();
-    rules.greylist = greylist(config, store).filter(|_| listener.transport == Transport::Mx);
+    rules.decisions = Arc::new(decisions(config, listener, &store));
+    let strangers = config.greylist.as_ref().filter(|_| listener.transport == Transport::Mx);
+    rules.greylist = strangers.map(|settings| greylist(settings, store));
     rules
 }
 
@@ -105,17 +107,43 @@ fn extensions(keywords: &[String]) -> ExtensionSet {
     known.fold(ExtensionSet::EMPTY, ExtensionSet::with)
 }
 
-fn greylist(config: &Config, store: Arc<dyn KeyValue>) -> Option<Greylist> {
-    let greylist = config.greylist.as_ref()?;
+fn greylist(greylist: &waypost_config::model::Greylist, store: Arc<dyn KeyValue>) -> Greylist {
     let addresses = greylist.addresses.iter().cloned().map(Sender::Address);
-    Some(Greylist {
+    Greylist {
         store,
         delay: greylist.delay,
         window: greylist.window,
         lifetime: greylist.lifetime,
         senders: addresses.chain(greylist.domains.iter().cloned().map(Sender::Domain)).collect(),
         networks: greylist.networks.as_slice().into(),
-    })
+    }
+}
+
+/// What follows from facts on a port: the sections that name it come before those for all mail from outside.
+fn decisions(config: &Config, listener: &Listener, store: &Arc<dyn KeyValue>) -> Decisions {
+    let outside = matches!(listener.transport, Transport::Mx | Transport::Lmtp);
+    let named = config.decisions.iter().filter(|section| section.listeners.contains(&listener.name));
+    let general = config.decisions.iter().filter(|section| outside && section.listeners.is_empty());
+    let mut made = Decisions::default();
+    for section in named.chain(general) {
+        let thresholds = Arc::new(Thresholds {
+            name: section.name.as_str().into(),
+            own: !section.listeners.is_empty(),
+            header: section.header,
+            subject: section.subject,
+            tag: section.tag.as_str().into(),
+            greylist: section.greylist,
+            hold: section.hold,
+            refuse: section.refuse,
+            text: section.text.as_str().into(),
+        });
+        made.domains.extend(section.domains.iter().map(|domain| (domain.clone(), thresholds.clone())));
+        if section.domains.is_empty() {
+            made.others.push(thresholds);
+        }
+    }
+    made.greylist = (!made.is_empty()).then(|| greylist(&config.greylist_by_score, store.clone()));
+    made
 }
 
 fn policy(config: &Config, listener: &Listener) -> Policy {
@@ -344,7 +372,21 @@ fn plugin_config(config: &Config, plugin: &Plugin) -> String {
             .collect();
         fields.insert("keys".into(), keys.into());
     }
+    if plugin.name == SPAM_SCORE {
+        tell_scorer(config, fields);
+    }
     settings.to_string()
+}
+
+/// The plugin whose rules are facts for `[decision.*]`.
+const SPAM_SCORE: &str = "spam-score";
+
+/// One place weighs: the plugin states its rules as facts, and calls spam in its own fields what the section for everybody marks.
+fn tell_scorer(config: &Config, fields: &mut serde_json::Map<String, serde_json::Value>) {
+    let everybody = config.decisions.iter().find(|section| section.domains.is_empty());
+    if let Some(required) = everybody.and_then(|section| section.header) {
+        fields.entry("required").or_insert(required.into());
+    }
 }
 
 /// In the order in which they are named, which is that of the signatures on a message.

@@ -8,6 +8,7 @@
 //! | `site` | the running site: start, reload, drain |
 //! | `observe/*` | log lines and counters, from the same events |
 //! | `admin/*` | page, metrics and API over HTTP |
+//! | `recorder` | recorded transactions, for `waypost plugin replay` |
 //! | `logins` | who may log in: back end, tokens, certificates |
 
 mod admin;
@@ -19,6 +20,7 @@ mod first_start;
 mod logins;
 mod observe;
 mod privileges;
+mod recorder;
 mod routing;
 mod site;
 mod supervisor;

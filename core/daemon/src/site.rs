@@ -10,7 +10,7 @@ use waypost_config::{Config, Mistakes};
 use waypost_deliver::Courier;
 use waypost_mailauth::Verifier;
 use waypost_net::ClientTls;
-use waypost_plugin::{Host as Plugins, Ports};
+use waypost_plugin::{Host as Plugins, Ports, Recorder};
 use waypost_queue::Store;
 use waypost_resolve::{Policies, Resolver};
 use waypost_route::Router;
@@ -26,6 +26,7 @@ use crate::first_start::LOGIN_SECRET;
 use crate::logins::Logins;
 use crate::observe::writer::Writer;
 use crate::observe::{Level, Observe, filter_of, now};
+use crate::recorder::Recording;
 use crate::routing::{self, NamedTables};
 use crate::supervisor;
 
@@ -52,6 +53,7 @@ pub(crate) struct Site {
     resolver: Resolver,
     courier: Courier,
     server: Server,
+    recorder: Option<Arc<dyn Recorder>>,
     admin: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -74,7 +76,11 @@ impl Site {
         let store = Arc::new(
             RocksStore::open(assemble::store_options(&config), observe.clone()).map_err(|error| anyhow!("{error}"))?,
         );
-        let plugins = load_plugins(&config, ports(&config, tables.clone(), &resolver, &store, &observe)?).await?;
+        let recording = Recording::start(&config.record, &config.data).context("data/recorded")?;
+        let recorder = recording.map(|recording| Arc::new(recording) as Arc<dyn Recorder>);
+        let mut ports = ports(&config, tables.clone(), &resolver, &store, &observe)?;
+        ports.recorder = recorder.clone();
+        let plugins = load_plugins(&config, ports).await?;
         let secret = std::fs::read(config.data.join(LOGIN_SECRET)).context("the secret of logins")?;
         let logins = Arc::new(Logins::open(&config, &secret)?);
         let client_tls = ClientTls::new(assemble::client_tls_options(&config))?;
@@ -120,6 +126,7 @@ impl Site {
             resolver,
             courier,
             server,
+            recorder,
             admin,
         };
         site.say_started();
@@ -181,10 +188,9 @@ impl Site {
         let logins = self.logins.renewed(&config)?;
         let verifier = assemble::verifier(&config, &self.resolver)?;
         let plugins = self.plugins.clone();
-        let (options, ports) = (
-            assemble::plugin_options(&config),
-            ports(&config, tables.clone(), &self.resolver, &self.store, &self.observe)?,
-        );
+        let mut ports = ports(&config, tables.clone(), &self.resolver, &self.store, &self.observe)?;
+        ports.recorder = self.recorder.clone();
+        let options = assemble::plugin_options(&config);
         tokio::task::spawn_blocking(move || plugins.reload(options, ports))
             .await?
             .map_err(|errors| plugin_errors(&errors))?;
@@ -321,6 +327,7 @@ fn ports(
         sign: Some(Arc::new(assemble::keys(config)?)),
         tables,
         fetch: None,
+        recorder: None,
         observer: observe.clone(),
         now: Arc::new(now),
     })

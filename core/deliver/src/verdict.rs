@@ -128,6 +128,7 @@ mod tests {
             size: 1,
             held: None,
             route: None,
+            why: None,
         }
     }
 

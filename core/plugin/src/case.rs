@@ -17,6 +17,7 @@ use crate::engine::{Runtime, TICK};
 use crate::fault::Fault;
 use crate::options::{Grants, Limits, Ports};
 use crate::subject::Subject;
+use crate::tape::Heard;
 
 /// Linear memories' tables may have this many elements: function pointers of a large program.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
@@ -143,6 +144,8 @@ pub(crate) struct Case {
     pub(crate) facts: Vec<Fact>,
     /// Of the plugin that is being asked.
     pub(crate) seat: Seat,
+    /// Where answers of DNS are recorded, if they are.
+    pub(crate) heard: Option<Heard>,
     /// Asked for in this call.
     pub(crate) edits: Vec<Edit>,
     /// Stated in this call.

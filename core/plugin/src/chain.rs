@@ -17,12 +17,18 @@ use crate::fault::{Admission, Fault};
 use crate::instance::{Answer, Cell, Hook};
 use crate::options::{FaultPolicy, Isolation};
 use crate::plugin::{Cost, Plugin};
+use crate::tape::{Heard, Recorder, Tape};
+use crate::trial::{Asked, Canary, Line, Order, Said, Shadow};
 
 /// The plugins of one configuration, in order.
 pub(crate) struct Set {
     pub(crate) plugins: Vec<Arc<Plugin>>,
     steps: [Vec<Step>; Stage::ALL.len()],
     stages: StageSet,
+    /// A new version that judges without effect.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    /// A new version for a share of the sessions.
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 /// One hook of one plugin.
@@ -33,7 +39,7 @@ struct Step {
 
 impl Set {
     pub(crate) fn new(plugins: Vec<Arc<Plugin>>) -> Set {
-        let mut set = Set { plugins, steps: Default::default(), stages: StageSet::EMPTY };
+        let mut set = Set { plugins, steps: Default::default(), stages: StageSet::EMPTY, shadow: None, canary: None };
         // Hooks outside, plugins inside: at the stage message everybody sees the headers before anybody reads the body.
         for (hook, stage, _, _) in Hook::ALL {
             for (plugin, _) in set.plugins.iter().enumerate().filter(|(_, plugin)| plugin.exports(hook)) {
@@ -53,7 +59,35 @@ impl Set {
     /// The plugins with these names only, in the same order.
     pub(crate) fn select(&self, names: &[String]) -> Set {
         let chosen = |plugin: &&Arc<Plugin>| names.iter().any(|name| **name == **plugin.name());
-        Set::new(self.plugins.iter().filter(chosen).cloned().collect())
+        let mut set = Set::new(self.plugins.iter().filter(chosen).cloned().collect());
+        set.shadow = self.shadow.clone().filter(|shadow| chosen(&&shadow.plugin));
+        let canary = self.canary.as_ref().filter(|canary| chosen(&&canary.plugin));
+        set.canary = canary.map(|canary| canary.within(Arc::new(canary.set.select(names))));
+        set
+    }
+
+    /// The same plugins with `plugin` in the place of the one of its name, and nothing on trial.
+    pub(crate) fn replace(&self, plugin: &Arc<Plugin>) -> Set {
+        let same = |there: &Arc<Plugin>| if there.name() == plugin.name() { plugin.clone() } else { there.clone() };
+        Set::new(self.plugins.iter().map(same).collect())
+    }
+
+    /// Whoever keeps transactions.
+    fn recorder(&self) -> Option<&Arc<dyn Recorder>> {
+        self.plugins.first()?.shared().ports.recorder.as_ref()
+    }
+
+    /// The plugin of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.iter().find(|plugin| **plugin.name() == *name)
+    }
+
+    /// The plugins of a session that begins now.
+    pub(crate) fn for_session(self: Arc<Set>) -> Arc<Set> {
+        match &self.canary {
+            Some(canary) if canary.takes() => canary.set.clone(),
+            _ => self,
+        }
     }
 
     /// The stages at which `plugin` is asked.
@@ -65,9 +99,9 @@ impl Set {
 
 /// What the session keeps for one plugin.
 #[derive(Default)]
-struct Chair {
-    seat: Seat,
-    cell: Option<Box<Cell>>,
+pub(crate) struct Chair {
+    pub(crate) seat: Seat,
+    pub(crate) cell: Option<Box<Cell>>,
 }
 
 /// The plugins of one session.
@@ -77,11 +111,24 @@ pub(crate) struct Hearing {
     chairs: Vec<Chair>,
     /// Lent out while a question is being judged; a judgement that was dropped half-way took it along.
     case: Option<Box<Case>>,
+    /// To the shadow, once it was told anything.
+    line: Option<Line>,
+    /// What is recorded of the session, if it is.
+    tape: Option<Box<(Tape, Heard)>>,
 }
 
 impl Hearing {
     pub(crate) fn new(set: Arc<Set>) -> Hearing {
-        Hearing { set, chairs: Vec::new(), case: None }
+        let tape = set.recorder().filter(|recorder| recorder.wants()).map(|_| Box::default());
+        Hearing { set: set.for_session(), chairs: Vec::new(), case: None, line: None, tape }
+    }
+
+    /// The same, with facts that hold for the session.
+    pub(crate) fn with_facts(mut self, facts: Vec<Fact>) -> Hearing {
+        // As of a stage that is none of the session's: no later question takes them back.
+        let facts = facts.into_iter().map(|fact| (Stage::Mail, fact)).collect();
+        self.case = Some(Box::new(Case { session_facts: facts, ..Case::default() }));
+        self
     }
 
     async fn hear(&mut self, question: Question) -> Judgement {
@@ -93,6 +140,10 @@ impl Hearing {
         }
         self.chairs.resize_with(self.set.plugins.len(), Chair::default);
         let mut case = self.case.take().unwrap_or_default();
+        if let Some((tape, heard)) = self.tape.as_deref_mut() {
+            tape.on_question(&question);
+            case.heard = Some(heard.clone());
+        }
         case.begin(question);
         let mut shown = 0;
         for step in steps {
@@ -102,16 +153,36 @@ impl Hearing {
             }
             show_edits(&mut case, &judgement.edits[shown..]);
             shown = judgement.edits.len();
-            let verdict =
-                consult(plugin, step.hook, stage, &mut self.chairs[step.plugin], &mut case, &mut judgement).await;
+            let watched = self.set.shadow.as_ref().filter(|shadow| shadow.plugin.name() == plugin.name());
+            let before = watched.map(|_| Before::of(step.hook, &case, &judgement));
+            let chair = &mut self.chairs[step.plugin];
+            let verdict = consult(plugin, step.hook, stage, chair, &mut case, &mut judgement).await;
+            if let (Some(shadow), Some(before)) = (watched, before.flatten()) {
+                self.line = self.line.take().or_else(|| Line::open(shadow));
+                if let Some(line) = &self.line {
+                    line.tell(before.asked(&judgement));
+                }
+            }
             if verdict != Verdict::Pass {
                 judgement.verdict = verdict;
                 judgement.by = Some(plugin.name().clone());
                 break;
             }
         }
+        if let Some((tape, _)) = self.tape.as_deref_mut() {
+            tape.on_judgement(stage, &judgement);
+        }
         self.rest(stage, case);
         judgement
+    }
+
+    /// The transaction is over: what was recorded of it is given away.
+    fn cut_tape(&mut self) {
+        if let Some((tape, heard)) = self.tape.as_deref_mut()
+            && let (Some(done), Some(recorder)) = (tape.cut(heard), self.set.recorder())
+        {
+            recorder.record(done);
+        }
     }
 
     /// Between questions nothing large is kept: no message, and no instance of a transaction that has not begun.
@@ -144,8 +215,10 @@ impl Jury for Hearing {
     }
 
     fn reset(&mut self) {
+        self.cut_tape();
         self.release_transaction();
         self.chairs.iter_mut().for_each(|chair| chair.seat.reset());
+        self.line.iter().for_each(|line| line.tell(Order::Reset));
         if let Some(case) = &mut self.case {
             case.facts.clear();
             case.roll_back();
@@ -153,8 +226,37 @@ impl Jury for Hearing {
     }
 }
 
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.cut_tape();
+    }
+}
+
+/// What was known before a plugin was asked that has a shadow.
+struct Before {
+    hook: Hook,
+    question: Question,
+    known: Vec<Fact>,
+    facts: usize,
+    edits: usize,
+}
+
+impl Before {
+    fn of(hook: Hook, case: &Case, judgement: &Judgement) -> Option<Before> {
+        let question = case.question.clone()?;
+        let known = case.all_facts().cloned().collect();
+        Some(Before { hook, question, known, facts: judgement.facts.len(), edits: judgement.edits.len() })
+    }
+
+    /// What the shadow is told, now that the plugin has answered.
+    fn asked(self, judgement: &Judgement) -> Order {
+        let said = Said::since(judgement, self.facts, self.edits);
+        Order::Ask(Box::new(Asked { hook: self.hook, question: self.question, facts: self.known, said }))
+    }
+}
+
 /// Asks one plugin, and enters into the judgement what it said, asked for and stated.
-async fn consult(
+pub(crate) async fn consult(
     plugin: &Plugin,
     hook: Hook,
     stage: Stage,
@@ -191,6 +293,7 @@ async fn consult(
             fail(plugin, &fault, stage, case, judgement, &mut opinion)
         }
     };
+    plugin.tally.count(opinion.verdict, micros);
     judgement.opinions.push(opinion);
     verdict
 }

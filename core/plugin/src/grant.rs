@@ -13,7 +13,8 @@ use crate::host;
 use crate::options::{Grants, Ports};
 use crate::wit::VERSION;
 
-const PACKAGE: &str = "waypost:plugin/";
+/// What the names of the contract's interfaces begin with.
+pub(crate) const PACKAGE: &str = "waypost:plugin/";
 
 /// A linker that has all that a component may ask for.
 pub(crate) struct Linked {

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use waypost_types::port::{Dns, Fetch, KeyValue, Sign, Table};
 use waypost_types::{Observer, Stage, Timestamp};
 
+use crate::tape::Recorder;
+
 /// The whole chain.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -236,6 +238,8 @@ pub struct Ports {
     pub tables: BTreeMap<String, Arc<dyn Table>>,
     /// An HTTP client, if there is one.
     pub fetch: Option<Arc<dyn Fetch>>,
+    /// Whoever keeps transactions, if anybody does.
+    pub recorder: Option<Arc<dyn Recorder>>,
     /// Whoever listens to events.
     pub observer: Arc<dyn Observer>,
     /// The clock.

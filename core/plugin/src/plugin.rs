@@ -21,6 +21,7 @@ use crate::fault::{Admission, Breaker, Fault};
 use crate::grant;
 use crate::instance::{Answer, Cell, Exports, Hook, Template};
 use crate::options::{Isolation, LoadError, OnFault, PatternSet, PluginOptions, Ports, Source};
+use crate::trial::Tally;
 use crate::wit::{Registration, clip};
 
 /// Octets of all patterns of one set.
@@ -34,6 +35,7 @@ pub(crate) struct Plugin {
     pub(crate) isolation: Isolation,
     pub(crate) on_fault: OnFault,
     pub(crate) breaker: Breaker,
+    pub(crate) tally: Tally,
     pub(crate) imports: Vec<String>,
     pub(crate) origin: Origin,
     pub(crate) registered_name: String,
@@ -337,6 +339,7 @@ fn build(options: &PluginOptions, shared: Arc<Shared>, cache: &Cache, wasm: &[u8
         isolation: options.isolation,
         on_fault: options.on_fault.clone(),
         breaker,
+        tally: Tally::default(),
         imports: linked.imports,
         origin,
         wants: Wants::of(&registration)?,

@@ -21,9 +21,10 @@ use crate::entry::EARLIER_MAX;
 use crate::{Attempt, Delivery, Entry, Kind, Origin, State};
 
 /// The version that [`encode`] writes.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
-/// The oldest version that is still read. 1 had no earlier attempts, no word on their security, and no route of an entry's own.
+/// The oldest version that is still read. 1 had no earlier attempts, no word on their security, and no route of an entry's own; 2 did not say
+/// why the message was accepted.
 const VERSION_MIN: u8 = 1;
 
 /// Version octet and checksum.
@@ -129,6 +130,7 @@ impl Writer<'_> {
         self.number(entry.size);
         self.maybe(entry.held.as_deref(), Self::text);
         self.maybe(entry.route.as_deref(), Self::text);
+        self.maybe(entry.why.as_deref(), Self::text);
         self.number(entry.recipients.len() as u64);
         entry.recipients.iter().for_each(|delivery| self.delivery(delivery));
     }
@@ -322,8 +324,9 @@ impl<'a> Reader<'a> {
         let size = self.number()?;
         let held = self.maybe(Self::boxed)?;
         let route = if self.version > 1 { self.maybe(Self::boxed)? } else { None };
+        let why = if self.version > 2 { self.maybe(Self::boxed)? } else { None };
         let recipients = self.recipients()?;
-        Ok(Entry { id, kind, accepted, expires, origin, sender, parameters, recipients, size, held, route })
+        Ok(Entry { id, kind, accepted, expires, origin, sender, parameters, recipients, size, held, route, why })
     }
 
     fn recipients(&mut self) -> Field<Vec<Delivery>> {
@@ -570,9 +573,10 @@ mod tests {
         let recipients = proptest::collection::vec(delivery(), 0..5);
         let sender = proptest::option::of(address());
         let id = (any::<u64>(), any::<u64>()).prop_map(|(now, entropy)| MessageId::new(Timestamp(now), entropy));
-        let rest = (any::<u64>(), proptest::option::of(boxed()), proptest::option::of(boxed()));
+        let text = || proptest::option::of(boxed());
+        let rest = (any::<u64>(), text(), text(), text());
         (id, kind, any::<[u64; 2]>(), origin(), sender, parameters(), recipients, rest).prop_map(
-            |(id, kind, times, origin, sender, parameters, recipients, (size, held, route))| Entry {
+            |(id, kind, times, origin, sender, parameters, recipients, (size, held, route, why))| Entry {
                 id,
                 kind,
                 accepted: Timestamp(times[0]),
@@ -584,6 +588,7 @@ mod tests {
                 size,
                 held,
                 route,
+                why,
             },
         )
     }

@@ -101,6 +101,7 @@ pub fn mail(n: u64, recipients: &[&str]) -> (Entry, Message) {
         size: message.len() as u64,
         held: None,
         route: None,
+        why: None,
     };
     (entry, message)
 }

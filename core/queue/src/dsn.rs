@@ -183,6 +183,7 @@ impl Page<'_> {
             size,
             held: None,
             route: None,
+            why: None,
         };
         entry.parameters.smtputf8 = self.global;
         entry.parameters.require_tls = self.entry.parameters.require_tls;

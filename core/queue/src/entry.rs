@@ -121,6 +121,8 @@ pub struct Entry {
     pub held: Option<Box<str>>,
     /// The way that an operator has sent it instead of the one that the tables name, as a transport's text.
     pub route: Option<Box<str>>,
+    /// What plugins stated and what was decided when it was accepted, a line each, for people; bounded by whoever writes it.
+    pub why: Option<Box<str>>,
 }
 
 impl Entry {

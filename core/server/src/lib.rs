@@ -18,6 +18,7 @@ mod admission;
 mod check;
 mod connection;
 mod credential;
+mod decide;
 pub mod explain;
 mod greylist;
 mod intake;
@@ -31,6 +32,7 @@ mod trace_header;
 
 pub use check::access::Access;
 pub use check::sender::ExtraSenders;
+pub use decide::{Decisions, Thresholds};
 pub use options::{DmarcMode, Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 
 use std::io;

@@ -22,6 +22,7 @@ use waypost_types::{Judge, Observer, Transport, limits};
 pub use crate::admission::Prefix;
 use crate::check::access::Access;
 use crate::check::sender::ExtraSenders;
+use crate::decide::{self, Decisions};
 pub use crate::greylist::{Greylist, Sender};
 use crate::intake::QUARANTINE;
 
@@ -97,6 +98,8 @@ pub struct Rules {
     pub masks: Arc<[(IpNet, ExtensionSet)]>,
     /// Whether strangers are asked to come back.
     pub greylist: Option<Greylist>,
+    /// What follows from the facts that judges state.
+    pub decisions: Arc<Decisions>,
 }
 
 /// How much a client network may do in a minute; zero is no limit. Own hosts are not counted, nor is what logged-in users send.
@@ -125,7 +128,9 @@ impl Rules {
             authenticate_mail: transport == Transport::Mx,
             dmarc: DmarcMode::Report,
             complete_headers: submission,
-            reserved_headers: [QUARANTINE, "X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"].map(Box::<str>::from).into(),
+            reserved_headers: [QUARANTINE, decide::FIELD, "X-Spam-Score", "X-Spam-Status", "X-Spam-Flag"]
+                .map(Box::<str>::from)
+                .into(),
             judge,
             checks: Arc::new(Actions::preset(transport)),
             access: Arc::default(),
@@ -139,6 +144,7 @@ impl Rules {
             proxies: Arc::from([]),
             masks: Arc::from([]),
             greylist: None,
+            decisions: Arc::default(),
         }
     }
 

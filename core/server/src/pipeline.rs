@@ -15,13 +15,14 @@ use waypost_smtp::server::{Answer, Ask, Forwarded, Session};
 use waypost_types::checks::{Action, Check};
 use waypost_types::login::{AuthError, Authenticator, Credentials, Judged, Proof, Round, Rounds};
 use waypost_types::{
-    Address, Edit, Enhanced, Envelope, Event, Finding, Judgement, Jury, MailParameters, Opinion, Question, Recipient,
-    Reply, ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
+    Address, Edit, Enhanced, Envelope, Event, Fact, Finding, Judgement, Jury, MailParameters, Opinion, Question,
+    Recipient, Reply, ReversePath, SessionFacts, Stage, StageSet, Verdict, limits,
 };
 
 use crate::check::relay::{self, Target};
 use crate::check::stage::Standing;
 use crate::check::{self, Refusal};
+use crate::decide::Decision;
 use crate::explain::Note;
 use crate::intake::Body;
 use crate::meter::Meter;
@@ -62,6 +63,10 @@ pub(crate) struct Transaction {
     pub(crate) edits: Vec<Edit>,
     /// The *why* of the message.
     pub(crate) opinions: Vec<Opinion>,
+    /// What judges stated of it.
+    stated: Vec<Fact>,
+    /// What follows from that, for the record.
+    pub(crate) decision: Option<Box<Decision>>,
     pub(crate) fate: Option<Fate>,
     /// Where the message came from, as a filter of our own says by XFORWARD.
     pub(crate) forwarded: Option<Forwarded>,
@@ -521,13 +526,14 @@ impl Pipeline {
         recipient: Option<&Address>,
         judgement: Judgement,
     ) -> Option<Answer> {
-        let Judgement { verdict, by, edits, opinions, .. } = judgement;
+        let Judgement { verdict, by, edits, opinions, facts: stated, .. } = judgement;
         let by = by.unwrap_or_else(|| "plugin".into());
         self.transaction.edits.extend(edits);
         for opinion in &opinions {
             self.note(stage, &opinion.plugin, opinion.verdict, || opinion.detail.clone().unwrap_or_default());
         }
         self.transaction.opinions.extend(opinions);
+        self.keep_stated(stage, stated);
         match verdict {
             Verdict::Pass | Verdict::Accept => None,
             Verdict::Defer(reply) => Some(self.refuse(stage, facts, of_class(reply, 4), &by, envelope, recipient)),
@@ -539,6 +545,23 @@ impl Pipeline {
             Verdict::Discard => self.decree(stage, Fate::Discard(by)),
             Verdict::Hold(reason) => self.decree(stage, Fate::Hold(reason.into())),
         }
+    }
+
+    /// What is stated before MAIL holds for every message of the session, until the same stage comes again.
+    fn keep_stated(&mut self, stage: Stage, stated: Vec<Fact>) {
+        if !matches!(stage, Stage::Connect | Stage::Helo | Stage::Auth) {
+            self.transaction.stated.extend(stated);
+        } else if !stated.is_empty() || self.standing.is_some() {
+            let standing = self.standing.get_or_insert_default();
+            standing.stated.retain(|(at, _)| *at != stage);
+            standing.stated.extend(stated.into_iter().map(|fact| (stage, fact)));
+        }
+    }
+
+    /// All that was stated of the session and the message.
+    pub(crate) fn all_stated(&self) -> Vec<Fact> {
+        let session = self.standing.iter().flat_map(|standing| &standing.stated).map(|(_, fact)| fact);
+        session.chain(&self.transaction.stated).cloned().collect()
     }
 
     /// A fate laid down before MAIL is that of every message of the session.

@@ -108,6 +108,7 @@ impl Plan {
             size: message.len() as u64,
             held: None,
             route: None,
+            why: None,
         };
         (entry, message)
     }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{Address, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts, Transport};
+use crate::{Address, Fact, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts, Transport};
 
 /// Something a mail administrator greps for.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,21 @@ pub enum Event<'a> {
         message_id: Option<&'a str>,
         /// Who was asked and said what: the *why* of the message.
         opinions: &'a [Opinion],
+        /// What was stated of it.
+        facts: &'a [Fact],
+    },
+    /// What plugins stated was weighed, and something follows from it.
+    Decided {
+        /// Session.
+        session: SessionId,
+        /// `header`, `subject`, `greylist`, `hold` or `refuse`.
+        word: &'static str,
+        /// The sum of the weights.
+        score: f64,
+        /// Whose thresholds: the section's name in the configuration.
+        by: &'a str,
+        /// What was stated.
+        facts: &'a [Fact],
     },
     /// A plugin had a message dropped.
     Discarded {

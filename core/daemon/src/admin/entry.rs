@@ -16,6 +16,7 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
         "due": entry.due().map(when),
         "held": entry.held,
         "route": entry.route,
+        "why": entry.why,
         "size": entry.size,
         "from": entry.sender.to_string(),
         "origin": {
@@ -123,6 +124,9 @@ pub(crate) fn entry_text(entry: &Value) -> String {
     }
     if let Some(reason) = entry["held"].as_str() {
         let _ = writeln!(out, "  held      {reason}");
+    }
+    for (index, line) in entry["why"].as_str().unwrap_or("").lines().enumerate() {
+        let _ = writeln!(out, "  {:9} {line}", if index == 0 { "why" } else { "" });
     }
     for recipient in entry["recipients"].as_array().into_iter().flatten() {
         let _ = writeln!(

@@ -6,6 +6,7 @@
 //! GET  /metrics             Prometheus text                         open
 //! everything of [`work`]                                            token
 //! POST /plugin/NAME/COMMAND?ARGUMENT, a message as the body         token
+//! everything of [`trial`]                                           token
 //! ```
 //!
 //! It binds to loopback unless told otherwise. What shows or changes mail wants `Authorization: Bearer TOKEN`; the token stands in the data folder,
@@ -14,6 +15,7 @@
 mod entry;
 mod filter;
 mod page;
+mod trial;
 mod work;
 
 use std::convert::Infallible;
@@ -29,7 +31,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use waypost_plugin::Host as Plugins;
-use waypost_types::Message;
+use waypost_types::{Event, Message, Observer};
 
 use crate::observe::Observe;
 use crate::observe::writer::Writer;
@@ -108,6 +110,10 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
                 Err(refusal) => refuse(&refusal),
             }
         }
+        (_, path) if is_at(path, "/plugins") && !is_allowed(&admin, &request) => unauthorised(),
+        (&Method::GET, "/plugins") => json_answer(StatusCode::OK, &trial::status(&admin.plugins)),
+        (&Method::POST, path) if is_at(path, "/plugins") => change_plugin(&admin, path, request).await,
+        (_, path) if is_at(path, "/plugins") => refuse(&Refusal::Method("GET, POST")),
         (_, path) if path.starts_with("/plugin/") && !is_allowed(&admin, &request) => unauthorised(),
         (&Method::POST, path) if path.starts_with("/plugin/") => command(&admin, path, request).await,
         (_, path) if path.starts_with("/plugin/") => refuse(&Refusal::Method("POST")),
@@ -131,6 +137,31 @@ async fn command(admin: &Admin, path: &str, request: Request<Incoming>) -> Answe
     match admin.plugins.command(plugin, name, &argument, Some(message)).await {
         Ok(said) => json_answer(StatusCode::OK, &json!({ "said": said })),
         Err(error) => problem(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+/// Swaps a plugin's version, or puts one on trial.
+async fn change_plugin(admin: &Arc<Admin>, path: &str, request: Request<Incoming>) -> Answer {
+    let mut parts = path.split('/').skip(2).map(str::to_string);
+    let (Some(name), Some(action), None) = (parts.next(), parts.next(), parts.next()) else {
+        return problem(StatusCode::NOT_FOUND, "POST /plugins/NAME/swap, rollback, shadow or canary");
+    };
+    let query = request.uri().query().unwrap_or("").to_string();
+    let body = Limited::new(request.into_body(), MESSAGE_BYTES_MAX).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+        return problem(StatusCode::BAD_REQUEST, "the component did not come whole, or is larger than 64 MiB");
+    };
+    let (plugins, component) = (admin.plugins.clone(), body.to_bytes());
+    let told = format!("plugin {name}: {action}");
+    // Compiling takes seconds where the component is large.
+    let done = tokio::task::spawn_blocking(move || trial::change(&plugins, &name, &action, &query, component)).await;
+    match done {
+        Ok(Ok(value)) => {
+            admin.observe.observe(Event::Notice { level: "info", message: &format!("{told}, by an operator") });
+            json_answer(StatusCode::OK, &value)
+        }
+        Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, &error),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "loading the component broke off"),
     }
 }
 

@@ -108,6 +108,7 @@ async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Re
         sign: Some(Arc::new(assemble::keys(config).unwrap_or_default())),
         tables: tables.clone(),
         fetch: None,
+        recorder: None,
         observer: told.clone(),
         now: Arc::new(now),
     };

@@ -1,8 +1,10 @@
 //! The command line.
 
 mod check;
+mod dkim;
 mod explain;
 mod help;
+mod plugin;
 mod queue;
 mod run;
 mod send;
@@ -41,8 +43,12 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration file and tell every mistake
     Check(check::Arguments),
+    /// Make keys that sign mail, tell their records, compare them with DNS, and change them with an overlap
+    Dkim(dkim::Arguments),
     /// Tell what the server would say to a client, stage by stage, and where the mail would go
     Explain(explain::Arguments),
+    /// Begin, build, test and measure plugins; swap them in a running server, or put new versions on trial
+    Plugin(plugin::Arguments),
     /// Look at the queue, and hold, release, retry or remove messages
     Queue(queue::Arguments),
     /// Send a message through the local server: from standard input, or a test message
@@ -136,7 +142,9 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::Dkim(arguments) => dkim::main(&arguments),
         Command::Explain(arguments) => explain::main(&arguments),
+        Command::Plugin(arguments) => plugin::main(&arguments),
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
         Command::Spam(arguments) => spam::main(&arguments),

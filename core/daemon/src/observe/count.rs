@@ -190,6 +190,7 @@ mod tests {
             size: 77,
             message_id: None,
             opinions: &[],
+            facts: &[],
         });
         counters.count(&Event::StoreFailed { error: "disk" });
         let text = counters.render(Counts { entries: 3, ..Counts::default() }, 2);

@@ -2,7 +2,7 @@
 
 use tracing::field::display;
 use tracing::{debug as at_debug, error, info, trace, warn};
-use waypost_types::{Event, Opinion};
+use waypost_types::{Event, Fact, Opinion};
 
 /// Writes the line of an event, if its level is wanted.
 pub(super) fn write(event: &Event<'_>) {
@@ -42,8 +42,9 @@ pub(super) fn write(event: &Event<'_>) {
                 recipient = recipient.map(display),
             );
         }
-        Event::Accepted { session, id, sender, recipients, size, message_id, opinions } => {
+        Event::Accepted { session, id, sender, recipients, size, message_id, opinions, facts } => {
             let why = (!opinions.is_empty()).then_some(Why(opinions));
+            let facts = (!facts.is_empty()).then_some(Stated(facts));
             info!(
                 event = "accepted",
                 session = %session,
@@ -53,7 +54,12 @@ pub(super) fn write(event: &Event<'_>) {
                 size,
                 message_id,
                 why = why.as_ref().map(display),
+                facts = facts.as_ref().map(display),
             );
+        }
+        Event::Decided { session, word, score, by, facts } => {
+            let facts = display(Stated(facts));
+            info!(event = "decided", session = %session, decision = word, score, by, facts);
         }
         Event::Discarded { session, by } => info!(event = "discarded", session = %session, by),
         Event::Disconnected { session, reason, messages, duration } => {
@@ -116,15 +122,42 @@ fn plugin_line(session: Option<impl tracing::Value>, plugin: &str, level: &str, 
     }
 }
 
-/// The *why* of a message: `whitelist@rcpt=pass(2µs) spam-score@message=pass(41µs)`.
+/// Opinions and facts that a line names; the entry in the queue has more of them.
+const NAMED_MAX: usize = 64;
+
+/// The *why* of a message: `whitelist@rcpt=pass(2µs) dns-lists@rcpt=pass(812µs,3dns) spam-score@message=pass(341µs,10240b)`.
 struct Why<'a>(&'a [Opinion]);
 
 impl std::fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, opinion) in self.0.iter().enumerate() {
+        for (index, opinion) in self.0.iter().take(NAMED_MAX).enumerate() {
             let blank = if index == 0 { "" } else { " " };
-            write!(f, "{blank}{}@{}={}({}µs)", opinion.plugin, opinion.stage.word(), opinion.verdict, opinion.micros)?;
+            write!(f, "{blank}{}@{}={}({}µs", opinion.plugin, opinion.stage.word(), opinion.verdict, opinion.micros)?;
+            if opinion.dns_asked > 0 {
+                write!(f, ",{}dns", opinion.dns_asked)?;
+            }
+            if opinion.bytes_read > 0 {
+                write!(f, ",{}b", opinion.bytes_read)?;
+            }
+            f.write_str(")")?;
         }
-        Ok(())
+        more(f, self.0.len())
     }
+}
+
+/// Facts: `DNSL_ONE=0.6 HTML_ONLY=1.2`.
+struct Stated<'a>(&'a [Fact]);
+
+impl std::fmt::Display for Stated<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, fact) in self.0.iter().take(NAMED_MAX).enumerate() {
+            let blank = if index == 0 { "" } else { " " };
+            write!(f, "{blank}{}={:.2}", fact.symbol, fact.weight)?;
+        }
+        more(f, self.0.len())
+    }
+}
+
+fn more(f: &mut std::fmt::Formatter<'_>, count: usize) -> std::fmt::Result {
+    if count > NAMED_MAX { write!(f, " and {} more", count - NAMED_MAX) } else { Ok(()) }
 }

@@ -157,6 +157,7 @@ impl House {
             size: 0,
             held: None,
             route: None,
+            why: None,
         }
     }
 

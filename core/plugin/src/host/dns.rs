@@ -14,6 +14,7 @@ use waypost_types::port::Dns;
 use super::{all, function, waiting};
 use crate::case::Ctx;
 use crate::fault::Fault;
+use crate::tape;
 use crate::wit::{Looked, LookupError, Query, looked};
 
 /// Links `dns`. Without the grant nothing in it waits, and the plugin runs without a fiber.
@@ -54,5 +55,13 @@ fn question(ctx: &mut Ctx, query: Query) -> Task<'static, Looked> {
         return answer(LookupError::NxDomain);
     }
     let dns: Arc<dyn Dns> = ctx.shared.ports.dns.clone();
-    Box::pin(async move { looked(dns.lookup(&query.name, query.kind.into()).await) })
+    let heard = ctx.case.heard.clone();
+    Box::pin(async move {
+        let kind = query.kind.into();
+        let answer = dns.lookup(&query.name, kind).await;
+        if let Some(heard) = heard {
+            tape::hear(&heard, (query.name, kind, answer.clone()));
+        }
+        looked(answer)
+    })
 }

@@ -78,6 +78,7 @@ impl World {
             ]
             .into(),
             fetch: Some(Arc::new(Web)),
+            recorder: None,
             observer: Arc::new(Recorder(self.events.clone())),
             now: Arc::new(|| NOW),
         }

@@ -86,3 +86,19 @@ fn a_warm_start_takes_milliseconds() {
     println!("warm start, ten plugins   {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn a_chain_of_four_that_are_asked_and_pass_costs_microseconds_and_who_is_not_interested_nothing() {
+    let world = World::default();
+    let named = |n: u32| PluginOptions { name: format!("probe-{n}"), isolation: Isolation::Pooled, ..probe() };
+    let four = measure(&world.host((0..4).map(named).collect()), "simple").await;
+    // Asked for another domain's recipients only: its registration is looked at, and nobody is asked.
+    let narrow = |n: u32| PluginOptions {
+        name: format!("narrow-{n}"),
+        ..PluginOptions::new("x", waypost_plugin::Source::Bytes(guest("narrow")))
+    };
+    let with_narrow = measure(&world.host((0..4).map(named).chain((0..4).map(narrow)).collect()), "simple").await;
+    println!("four plugins, a stage     {four:>6} ns");
+    println!("and four not interested   {with_narrow:>6} ns");
+    assert!(four < 400_000 && with_narrow < four * 3, "{four} {with_narrow} ns");
+}

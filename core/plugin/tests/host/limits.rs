@@ -164,3 +164,48 @@ async fn writes_to_the_store_are_bounded_by_rate() {
     let found = once(&host, "kv-flood").await;
     assert!(["reached its limit `kv-write`", "reached its limit `cpu`"].contains(&fault(&found)));
 }
+
+/// What a well-behaved session waits for its answers, while others do their worst on the same two threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_latency_of_others_is_unharmed_by_hostile_plugins() {
+    let options = PluginOptions { grants: Grants { dns: true, ..Grants::default() }, ..tried(Limits::default()) };
+    let good = PluginOptions { name: "good".into(), isolation: Isolation::Pooled, ..probe() };
+    let (bad, good) = (World::default().host(vec![options]), World::default().host(vec![good]));
+    let calm = slowest_of(&good, 400).await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let hostile =
+        ["spin", "grow", "recurse", "panic", "host-flood", "log-flood", "fact-flood", "dns-flood"].map(|what| {
+            let (bad, stop) = (bad.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut faults = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    faults += u32::from(once(&bad, what).await.opinions[0].verdict == "fault");
+                    tokio::task::yield_now().await;
+                }
+                faults
+            })
+        });
+    let pressed = slowest_of(&good, 400).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut faults = 0;
+    for task in hostile {
+        faults += task.await.unwrap();
+    }
+    println!("99 of 100 answers within {calm:?} alone, {pressed:?} beside {faults} faults");
+    assert!(faults > 8, "{faults} faults");
+    // A tick or two for each task before it in the queue; without budgets it would be for ever.
+    assert!(pressed < Duration::from_millis(500), "{pressed:?}");
+}
+
+/// Within what time 99 of 100 questions are answered.
+async fn slowest_of(host: &Host, count: usize) -> Duration {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        assert_eq!(once(host, "ok").await.verdict, Verdict::Pass);
+        times.push(started.elapsed());
+        tokio::task::yield_now().await;
+    }
+    times.sort_unstable();
+    times[count * 99 / 100]
+}

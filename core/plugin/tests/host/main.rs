@@ -9,4 +9,5 @@ mod life;
 mod limits;
 mod messages;
 mod shipped;
+mod trial;
 mod verdicts;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use waypost_smtp::server::{Answer, Session};
 use waypost_types::checks::{Action, Check, deferred};
 use waypost_types::port::DnsType;
-use waypost_types::{Address, Domain, Edit, Enhanced, Envelope, Host, Reply, ReversePath, SessionFacts, Stage};
+use waypost_types::{Address, Domain, Edit, Enhanced, Envelope, Fact, Host, Reply, ReversePath, SessionFacts, Stage};
 
 use super::access::{self, Trouble, Word};
 use super::dns::{self, Answer as Dns};
@@ -27,6 +27,8 @@ pub(crate) struct Standing {
     pub(crate) edits: Vec<Edit>,
     /// Where everything goes instead.
     pub(crate) redirect: Option<Address>,
+    /// What judges stated of the session, by the stage at which they did.
+    pub(crate) stated: Vec<(Stage, Fact)>,
     /// An access row spares this client the checks of client and HELO name.
     spared: bool,
 }

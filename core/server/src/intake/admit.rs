@@ -14,14 +14,15 @@ use waypost_queue::{Delivery, Entry, Kind, Origin, StoreError};
 use waypost_route::Router;
 use waypost_smtp::server::Answer;
 use waypost_types::{
-    Address, Edit, Enhanced, Envelope, Event, Finding, Message, MessageId, Recipient, Reply, ReversePath, SessionFacts,
-    Stage, Timestamp, Transport, edit, limits,
+    Address, Edit, Enhanced, Envelope, Event, Fact, Finding, Message, MessageId, Recipient, Reply, ReversePath,
+    SessionFacts, Stage, Timestamp, Transport, edit, limits,
 };
 
 use super::forward::{self, Part, Parts};
 use super::rewrite;
 use super::survey::{Survey, survey};
 use crate::check::relay::Target;
+use crate::decide::{self, Decision, Decisions, Stop};
 use crate::options::DmarcMode;
 use crate::pipeline::{Fate, Pipeline};
 use crate::shared::wall_clock;
@@ -89,7 +90,57 @@ impl Pipeline {
         self.write_canonical(&mut candidate).await?;
         self.consult(Stage::Message, &mut candidate).await?;
         self.edit(&mut candidate);
+        self.decide(&mut candidate)?;
         Ok(candidate)
+    }
+
+    /// Weighs what judges stated, and does what follows from it.
+    fn decide(&mut self, candidate: &mut Candidate) -> Result<(), Answer> {
+        let decisions = self.rules.decisions.clone();
+        let own = self.trusted || candidate.facts.user.is_some();
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let stated = self.all_stated();
+        let recipients = &candidate.envelope.recipients;
+        let Some(decision) = decisions.weigh(decide::score(&stated), recipients, own) else { return Ok(()) };
+        if decision.word() != "pass" {
+            let (word, score, by) = (decision.word(), decision.score, &decision.by.name);
+            let event = Event::Decided { session: candidate.facts.id, word, score, by, facts: &stated };
+            self.shared.services.observer.observe(event);
+        }
+        if let Some(reply) = self.stop(&decisions, &decision, candidate) {
+            return Err(self.refuse(
+                Stage::Message,
+                &candidate.facts,
+                reply,
+                "decision",
+                Some(&candidate.envelope),
+                None,
+            ));
+        }
+        self.transaction.edits.extend(decision.edits(&candidate.message, &stated));
+        self.transaction.decision = Some(Box::new(decision));
+        self.edit(candidate);
+        Ok(())
+    }
+
+    /// What the client is told if the message is not taken now.
+    fn stop(&mut self, decisions: &Decisions, decision: &Decision, candidate: &Candidate) -> Option<Reply> {
+        match decision.stop {
+            Stop::Not => None,
+            Stop::Refuse => Some(decision.refusal()),
+            Stop::Hold => {
+                let reason = format!("score {:.1}, by [decision.{}]", decision.score, decision.by.name);
+                self.transaction.fate.get_or_insert(Fate::Hold(reason.into()));
+                None
+            }
+            Stop::Greylist => {
+                let recipient = candidate.envelope.recipients.first()?;
+                let (peer, sender) = (candidate.facts.peer.ip(), &candidate.envelope.sender);
+                decisions.greylist.as_ref()?.check(peer, sender, &recipient.address, candidate.now).err()
+            }
+        }
     }
 
     /// What access rows want changed; then envelope sender and, for our own users and hosts, header fields as the canonical tables write them.
@@ -242,14 +293,17 @@ impl Pipeline {
         queued: Reply,
     ) -> Answer {
         let last = parts.len() - 1;
+        let stated = self.all_stated();
+        let why = decide::record(&self.transaction.opinions, &stated, self.transaction.decision.as_deref());
         for (at, part) in parts.into_iter().enumerate() {
             let id = if at == 0 { candidate.id } else { self.shared.message_id(candidate.now) };
             let mut message =
                 if at == last { std::mem::take(&mut candidate.message) } else { candidate.message.clone() };
             forward::mark(&mut message, &part);
             let candidate = &candidate;
-            let entry = self.entry(candidate, id, part, message.len(), held.clone());
-            if let Err(no) = self.store(candidate, entry, message).await {
+            let mut entry = self.entry(candidate, id, part, message.len(), held.clone());
+            entry.why = why.clone();
+            if let Err(no) = self.store(candidate, entry, message, &stated).await {
                 return no;
             }
         }
@@ -291,6 +345,7 @@ impl Pipeline {
             size: size as u64,
             held,
             route: None,
+            why: None,
         }
     }
 
@@ -320,7 +375,13 @@ impl Pipeline {
     }
 
     /// The promise.
-    async fn store(&mut self, candidate: &Candidate, entry: Entry, message: Message) -> Result<(), Answer> {
+    async fn store(
+        &mut self,
+        candidate: &Candidate,
+        entry: Entry,
+        message: Message,
+        stated: &[Fact],
+    ) -> Result<(), Answer> {
         let (id, sender, recipients, size) = (entry.id, entry.sender.clone(), entry.recipients.len(), message.len());
         match self.shared.services.store.accept(entry, message).await {
             Ok(claim) => {
@@ -332,6 +393,7 @@ impl Pipeline {
                     size,
                     message_id: candidate.message_id.as_deref(),
                     opinions: &self.transaction.opinions,
+                    facts: stated,
                 };
                 self.shared.services.observer.observe(event);
                 self.shared.services.handoff.offer(claim);

@@ -206,6 +206,7 @@ impl Teacher {
             sign: None,
             tables: Default::default(),
             fetch: None,
+            recorder: None,
             observer: Arc::new(Deaf),
             now: Arc::new(now),
         };

@@ -1,6 +1,7 @@
 //! What an operator sees: the real binary, from connection to Maildir and next hop.
 
 mod addresses;
+mod bounces;
 mod checks;
 mod delivery;
 mod directory;
@@ -9,6 +10,7 @@ mod doors;
 mod envelope;
 mod inbound;
 mod login;
+mod mailboxes;
 mod memory;
 mod operation;
 mod policy;
@@ -18,4 +20,5 @@ mod rubbish;
 mod scheduling;
 mod spam;
 mod submission;
+mod tls_report;
 mod wire;

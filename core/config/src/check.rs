@@ -11,8 +11,8 @@ use crate::Surroundings;
 use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue,
-    Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
+    AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Post, Queue,
+    Smarthost, Source, Srs, Table, Tls, TlsMode, TlsReport, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
@@ -58,6 +58,7 @@ struct Parts {
     shaping: Vec<crate::shaping::Provider>,
     plugins: Vec<(String, PathBuf)>,
     mailboxes: Vec<String>,
+    bounces: crate::model::Bounces,
 }
 
 struct Check<'a> {
@@ -88,9 +89,13 @@ impl Check<'_> {
         checks::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
         self.sources();
+        self.posts();
+        self.tls_report();
         let shaping = crate::shaping::with_file(self.sheet.path("delivery.shaping"), self.mistakes);
+        let bounces = crate::bounces::check(self.sheet, &data, self.mistakes);
         let plugins = self.plugins(&data);
-        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, tables, shaping, plugins, mailboxes })
+        let hostname = hostname?;
+        Some(Parts { hostname, data, accounts, aliases, transports, tables, shaping, plugins, mailboxes, bounces })
     }
 
     fn mistake(&mut self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) {
@@ -371,15 +376,69 @@ impl Check<'_> {
             }
             let target = targets.join(", ").parse::<waypost_route::Transport>();
             if let Err(why) = &target {
-                let remedy = "write one of mx, smtp:[HOST]:PORT, smtp:DOMAIN, lmtp:ADDRESS:PORT, fail:WORDS";
+                let remedy = "write one of mx, smtp:[HOST]:PORT, smtp:DOMAIN, lmtp:ADDRESS:PORT, post:NAME, fail:WORDS";
                 wrong(format!("transport for `{key}`: {why}"), remedy);
+            }
+            if let Ok(waypost_route::Transport::To(waypost_route::NextHop::Post(name))) = &target
+                && !self.sheet.names("post").iter().any(|(known, _)| **known == **name)
+            {
+                let remedy = format!("write [post.{name}] with its url");
+                wrong(format!("transport for `{key}`: there is no [post.{name}]"), &remedy);
             }
             transports.extend(pattern.ok().zip(target.ok()));
         }
         transports
     }
 
-    /// The plugins of the chain and their files.
+    fn tls_report(&mut self) {
+        let keys: Vec<Domain> = self
+            .sheet
+            .names("dkim")
+            .iter()
+            .filter_map(|(name, _)| self.sheet.domain(&format!("dkim.{name}.domain")).cloned())
+            .collect();
+        let from = self.sheet.text("tls-report.from").map(|text| (text.to_string(), Address::parse(text)));
+        match from {
+            Some((text, Err(_))) => {
+                self.mistake(
+                    "tls-report.from",
+                    format!("`tls-report.from`: `{text}` is no address"),
+                    "write tls-reports@example.com",
+                );
+            }
+            Some((text, Ok(address))) if !keys.iter().any(|key| address.domain() == Some(key)) => {
+                let problem = format!("`tls-report.from`: there is no DKIM key of the domain of {text}");
+                self.mistake(
+                    "tls-report.from",
+                    problem,
+                    "reports by mail must be signed: add a section [dkim.NAME] for it",
+                );
+            }
+            None if self.sheet.flag("tls-report.send") == Some(true) && keys.is_empty() => {
+                self.notes.push("tls-report.send without any [dkim.*]: reports by mail must be signed, so only those over HTTPS are sent".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn posts(&mut self) {
+        for (name, _) in self.sheet.names("post").to_vec() {
+            let path = format!("post.{name}.url");
+            let url = self.sheet.text(&path).unwrap_or_default().to_string();
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let place = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            let good = !place.is_empty() && !url.chars().any(|c| c.is_whitespace() || c.is_control());
+            if !good && self.sheet.is_given(&path) {
+                self.mistake(&path, format!("`{path}`: `{url}` is no address"), "write https://host/path");
+            }
+            if url.starts_with("http://")
+                && !["127.0.0.1", "localhost", "[::1]"].iter().any(|near| place.starts_with(near))
+            {
+                self.notes.push(format!("{path} is not over HTTPS: whoever is on the way reads and changes the mail"));
+            }
+        }
+    }
+
     /// One address of each family, each a single one.
     fn sources(&mut self) {
         for (name, _) in self.sheet.names("source").to_vec() {
@@ -396,6 +455,7 @@ impl Check<'_> {
         }
     }
 
+    /// The plugins of the chain and their files.
     fn plugins(&mut self, data: &Path) -> Vec<(String, PathBuf)> {
         let chain: Vec<String> =
             self.sheet.texts("plugins.chain").unwrap_or_default().into_iter().map(str::to_string).collect();
@@ -483,6 +543,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             accounts: parts.accounts,
             mailboxes: parts.mailboxes,
             mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
+            mbox: word("users.format") == "mbox",
             separators: s.text("users.separator").unwrap_or_default().to_string(),
             mailbox_tables: names("users.mailbox-tables"),
         },
@@ -520,6 +581,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
         },
         greylist: build_greylist(&sheet),
         sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
+        posts: s.names("post").iter().map(|(name, _)| build_post(s, name)).collect(),
         smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {
             servers: s.sockets("dns.servers"),
@@ -533,6 +595,13 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             enforce: word("dmarc.policy") == "enforce",
             hold: word("dmarc.quarantine") == "hold",
             trusted_sealers: s.domains("dmarc.trusted-sealers"),
+        },
+        bounces: parts.bounces,
+        tls_report: TlsReport {
+            send: s.flag("tls-report.send").expect(CHECKED),
+            from: s.text("tls-report.from").map(|text| Address::parse(text).expect(CHECKED)),
+            contact: s.text("tls-report.contact").map(str::to_string),
+            delay_max: span("tls-report.delay-max"),
         },
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
@@ -680,6 +749,16 @@ fn build_source(s: &Sheet, label: &str) -> Source {
         name: s.domain(&at("name")).expect(CHECKED).clone(),
         weight: s.number(&at("weight")).expect(CHECKED) as u32,
         users: s.texts(&at("users")).unwrap_or_default().into_iter().map(str::to_string).collect(),
+    }
+}
+
+fn build_post(s: &Sheet, name: &str) -> Post {
+    let at = |leaf: &str| format!("post.{name}.{leaf}");
+    Post {
+        name: name.to_string(),
+        url: s.text(&at("url")).expect(CHECKED).to_string(),
+        token_file: s.path(&at("token-file")).map(Path::to_path_buf),
+        timeout: s.span(&at("timeout")).expect(CHECKED),
     }
 }
 

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
 use waypost_config::model::{AuthBackend, AuthMode, DkimKey, Listener, Plugin, TlsMode};
 use waypost_config::shaping::{Provider, ReplyAction};
+use waypost_deliver::local::post::Post;
+use waypost_deliver::options::MailboxForm;
 use waypost_deliver::shaping::{Action, Pattern, Shape, Shaping};
 use waypost_deliver::sources::{self, Sources};
 use waypost_mailauth::{Keys, SecretKey, SigningKey, Verifier, VerifierOptions};
@@ -232,12 +234,26 @@ pub(crate) fn courier_options(config: &Config) -> Result<waypost_deliver::Option
     options.reporter.delay_after = config.queue.delay_report.unwrap_or(Duration::MAX);
     options.drain_max = config.shutdown_time;
     options.sources = Sources::new(config.sources.iter().map(source).collect());
+    options.mailbox_form = if config.users.mbox { MailboxForm::Mbox } else { MailboxForm::Maildir };
+    for named in &config.posts {
+        options.posts.insert(named.name.clone(), post(named)?);
+    }
     for host in &config.smarthosts {
         let password = std::fs::read_to_string(&host.password_file)
             .with_context(|| format!("smarthost at {}: {}", host.host, host.password_file.display()))?;
         options.credentials.insert(host.host.clone(), (host.user.as_str().into(), password.trim_end().into()));
     }
     Ok(options)
+}
+
+fn post(post: &waypost_config::model::Post) -> Result<Post> {
+    let token = |file: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("post.{}.token-file: {}", post.name, file.display()))?;
+        Ok::<_, anyhow::Error>(("Authorization".to_string(), format!("Bearer {}", text.trim())))
+    };
+    let headers = post.token_file.iter().map(token).collect::<Result<_>>()?;
+    Ok(Post { url: post.url.clone(), headers, timeout: post.timeout })
 }
 
 fn source(source: &waypost_config::model::Source) -> sources::Source {

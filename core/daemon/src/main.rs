@@ -12,6 +12,7 @@
 
 mod admin;
 mod assemble;
+mod bounces;
 mod certificates;
 mod cli;
 mod fetch;
@@ -22,6 +23,7 @@ mod privileges;
 mod routing;
 mod site;
 mod supervisor;
+mod tls_reports;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,8 @@ impl std::fmt::Display for Lane {
 pub(crate) enum Way {
     /// Into this mailbox.
     Mailbox(Box<str>),
+    /// Over HTTP, by the name of its settings.
+    Post(Box<str>),
     /// Over one of these hosts.
     Smtp(Arc<Plan>),
     /// The same in LMTP.
@@ -57,6 +59,7 @@ impl Errand {
     pub(crate) fn lane(&self) -> Lane {
         match &self.way {
             Way::Mailbox(_) => Lane::Mailboxes,
+            Way::Post(name) => Lane::Provider(format!("post:{name}").into()),
             Way::Smtp(plan) | Way::Lmtp(plan) => Lane::Provider(plan.provider.clone()),
         }
     }

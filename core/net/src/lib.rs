@@ -18,8 +18,8 @@ pub mod tls;
 pub use connect::{connect, connect_socket};
 pub use listen::{BindError, ListenOptions, Listener, bind};
 pub use tls::{
-    CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError,
-    TlsVersion, cipher_suites, self_signed,
+    CertificateFault, CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions,
+    TlsError, TlsVersion, certificate_fault, cipher_suites, self_signed,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -7,7 +7,12 @@ mod queue;
 mod run;
 mod send;
 mod spam;
+mod suppress;
+mod tls_report;
 mod user;
+
+#[cfg(test)]
+pub(crate) use explain::Forgetful;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,6 +54,10 @@ enum Command {
     Send(send::Arguments),
     /// Teach the spam classifier, and ask what it makes of messages
     Spam(spam::Arguments),
+    /// Show and change the list of those who are not written to any more
+    Suppress(suppress::Arguments),
+    /// Show what became of TLS towards other domains, and send the reports now
+    TlsReport(tls_report::Arguments),
     /// Add, list or remove users
     User(user::Arguments),
     /// Explain a command, or the settings: `waypost help settings [WORD]`
@@ -140,6 +149,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
         Command::Spam(arguments) => spam::main(&arguments),
+        Command::Suppress(arguments) => suppress::main(&arguments),
+        Command::TlsReport(arguments) => tls_report::main(&arguments),
         Command::User(arguments) => user::main(&arguments),
         Command::Help(arguments) => help::main(&arguments),
         Command::Precompile { folder, files } => {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use waypost_queue::StoreError;
 use waypost_queue::schedule::Feedback;
+use waypost_queue::{Kind, StoreError};
 use waypost_resolve::Plan;
 use waypost_smtp::client::{Report, Transaction};
-use waypost_types::{Enhanced, Reply};
+use waypost_types::{Enhanced, Reply, ReversePath};
 
 use super::line::Line;
 use super::security::demanded;
@@ -151,6 +151,7 @@ async fn carry(
             local::deliver(shared, &errand, mailbox).await;
             Feedback::Success
         }
+        Way::Post(name) => local::post::deliver(shared, &errand, name).await,
         Way::Smtp(plan) => Attempt::new(shared, &errand, plan, shape, false).carry(lane, line).await,
         Way::Lmtp(plan) => Attempt::new(shared, &errand, plan, shape, true).carry(lane, line).await,
     }
@@ -222,7 +223,10 @@ impl<'a> Attempt<'a> {
         }
         while slot.is_none() {
             let (hop, address) = walk.next()?;
-            match open(self.shared, hop, address, self.wish).await {
+            // Reports, ours on TLS among them, are not counted: each day's would give rise to the next.
+            let counted = self.errand.held.entry().kind == Kind::Mail && !self.wish.lmtp;
+            let applied = self.plan.applied.as_ref().filter(|_| counted);
+            match open(self.shared, hop, address, self.wish, applied).await {
                 Ok(line) => *slot = Some(line),
                 Err(setback) => self.stumble(setback, walk),
             }
@@ -269,11 +273,23 @@ impl<'a> Attempt<'a> {
             by.seconds = by.seconds.saturating_sub_unsigned(spent).max(-999_999_999);
         }
         Transaction {
-            sender: entry.sender.clone(),
+            sender: self.sender(),
             parameters,
             recipients: self.pending.iter().map(|index| entry.recipients[*index as usize].recipient.clone()).collect(),
             message: self.errand.held.loaded().clone(),
         }
+    }
+
+    /// The envelope's sender, or the one that tells whom a bounce is about.
+    fn sender(&self) -> ReversePath {
+        let entry = self.errand.held.entry();
+        let ([only], Some(verp)) = (self.pending.as_slice(), &self.shared.options.verp) else {
+            return entry.sender.clone();
+        };
+        let recipient = &entry.recipients[*only as usize].recipient.address;
+        let own = entry.sender.address().filter(|_| !self.wish.lmtp && verp.marks(&entry.sender));
+        let made = own.and_then(|sender| verp.sender(sender, recipient));
+        made.map_or_else(|| entry.sender.clone(), ReversePath::Mailbox)
     }
 
     fn weigh(&mut self, line: &Line, report: Report, walk: &mut Walk<'_>) {

@@ -17,6 +17,7 @@ curl /usr/bin/curl
 e2fsprogs /sbin/mkfs.ext4
 dovecot-core /usr/sbin/dovecot
 gsasl /usr/bin/gsasl
+microsocks /usr/bin/microsocks
 msmtp /usr/bin/msmtp
 opendkim /usr/sbin/opendkim
 openssl /usr/bin/openssl

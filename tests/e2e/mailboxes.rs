@@ -1,4 +1,4 @@
-//! The last step inside: mbox files, and programs behind HTTP.
+//! The last step inside: mbox files, programs behind HTTP, and programs on this machine.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -97,4 +97,74 @@ fn a_program_behind_http_gets_the_message_once_under_one_key() {
     Dialog::greeted(server.mx).deliver("alice@waypost.test", &["gone@app.example"], BODY);
     let report = server.wait_for_mail("alice", 1).remove(0);
     assert!(report.contains("Status: 5.1.1") && report.contains("HTTP 404"), "{report}");
+}
+
+fn script(folder: &std::path::Path, name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    path.display().to_string()
+}
+
+#[test]
+fn a_program_gets_the_message_under_its_own_user_and_the_server_still_runs_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::TempDir::new().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("ours");
+    let out = folder.path().join("out");
+    let good = script(
+        folder.path(),
+        "good",
+        &format!(
+            "#!/bin/sh\nwhile IFS= read -r line; do echo \"$line\"; done > {0}.new\necho \"$SENDER $RECIPIENT $1\" >> {0}.new\n/bin/mv {0}.new {0}\n",
+            out.display()
+        ),
+    );
+    let gone = script(folder.path(), "gone", "#!/bin/sh\necho \"nobody called $RECIPIENT\" >&2\nexit 67\n");
+    let slow = script(folder.path(), "slow", "#!/bin/sh\nwhile :; do :; done\n");
+    let thief = script(folder.path(), "thief", "#!/bin/sh\n/usr/bin/id > /dev/null || exit 69\n");
+    let root = tool::succeed("id", &["-u"]).trim() == "0";
+    let mut sets: Vec<String> = vec![
+        "listener.mx.preset=relay".into(),
+        "relay.networks=[\"127.0.0.0/8\"]".into(),
+        format!("pipe.good.command=[\"{good}\", \"an argument; with $(everything)\"]"),
+        "pipe.good.also-run=[\"/bin/mv\"]".into(),
+        format!("pipe.gone.command=[\"{gone}\"]"),
+        format!("pipe.slow.command=[\"{slow}\"]"),
+        "pipe.slow.timeout=1s".into(),
+        format!("pipe.thief.command=[\"{thief}\"]"),
+    ];
+    for name in ["good", "gone", "slow", "thief"] {
+        sets.push(format!("transport.\"{name}.example\"=\"pipe:{name}\""));
+        if root {
+            sets.push(format!("pipe.{name}.user=nobody"));
+        }
+    }
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    let server = Waypost::start(&sets);
+    let send = |to: &str| Dialog::greeted(server.mx).deliver("alice@waypost.test", &[to], BODY);
+    send("in@good.example");
+    let text = wait_for("what the program wrote", Duration::from_secs(20), || std::fs::read_to_string(&out).ok());
+    assert!(text.contains("Subject: in") && text.contains("Hello"), "{text}");
+    assert!(text.ends_with("alice@waypost.test in@good.example an argument; with $(everything)\n"), "{text}");
+    if root {
+        let nobody: u32 = tool::succeed("id", &["-u", "nobody"]).trim().parse().expect("a number");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&out).expect("written")), nobody);
+    }
+    send("joe@gone.example");
+    let report = server.wait_for_mail("alice", 1).remove(0);
+    assert!(report.contains("Status: 5.1.1") && report.contains("nobody called joe@gone.example"), "{report}");
+    send("in@slow.example");
+    let event = wait_for("the end of a slow program", Duration::from_secs(20), || {
+        server.events("attempted").into_iter().find(|event| event["recipient"] == "in@slow.example")
+    });
+    assert_eq!(event["outcome"], "delayed", "{event}");
+    assert!(event["reply"].as_str().is_some_and(|reply| reply.contains("after 1 s")), "{event}");
+    if server.log().contains("Landlock") && !server.log().contains("no Landlock") {
+        send("in@thief.example");
+        assert!(server.wait_for_mail("alice", 2).iter().any(|report| report.contains("in@thief.example")));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    assert!(status.contains("Seccomp:\t2"), "{status}");
 }

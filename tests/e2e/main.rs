@@ -7,6 +7,7 @@ mod delivery;
 mod directory;
 mod dmarc;
 mod doors;
+mod egress;
 mod envelope;
 mod inbound;
 mod login;

@@ -49,6 +49,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// `[post.*]`.
     pub posts: Vec<Post>,
+    /// `[pipe.*]`.
+    pub pipes: Vec<Pipe>,
     /// `[smarthost.*]`.
     pub smarthosts: Vec<Smarthost>,
     /// `[dns]`.
@@ -523,6 +525,29 @@ pub struct Source {
     pub weight: u32,
     /// `users`.
     pub users: Vec<String>,
+    /// `socks`.
+    pub socks: Option<SocketAddr>,
+    /// `proxy`.
+    pub proxy: Option<SocketAddr>,
+    /// `since` as days since 1970, and `warm-up`, if it is not empty.
+    pub warm_up: Option<(u64, Vec<u32>)>,
+}
+
+/// `[pipe.*]`.
+#[derive(Clone, Debug)]
+pub struct Pipe {
+    /// The section's name.
+    pub name: String,
+    /// `command`: at least the program.
+    pub command: Vec<String>,
+    /// `user`.
+    pub user: Option<String>,
+    /// `timeout`.
+    pub timeout: Duration,
+    /// `output`.
+    pub output: u64,
+    /// `also-run`.
+    pub also_run: Vec<PathBuf>,
 }
 
 /// `[post.*]`.

@@ -140,7 +140,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("greylist", "Asking strangers to come back. Costs a little spam its way in, and first messages some minutes."),
     (
         "transport",
-        "Where mail for a domain goes, instead of to the hosts that its MX records name. `\"example.com\" = \"smtp:[relay.example.net]\"`, `\".example.com\"` for what is below it, `\"*\"` for everything else. Targets: `mx`, `smtp:[HOST]:PORT` for one host, `smtp:DOMAIN` for another domain's hosts, `lmtp:ADDRESS:PORT`, `lmtp:unix:/PATH`, `post:NAME` for a program behind HTTP, `fail:WORDS`.",
+        "Where mail for a domain goes, instead of to the hosts that its MX records name. `\"example.com\" = \"smtp:[relay.example.net]\"`, `\".example.com\"` for what is below it, `\"*\"` for everything else. Targets: `mx`, `smtp:[HOST]:PORT` for one host, `smtp:DOMAIN` for another domain's hosts, `lmtp:ADDRESS:PORT`, `lmtp:unix:/PATH`, `post:NAME` for a program behind HTTP, `pipe:NAME` for a program on this machine, `fail:WORDS`.",
     ),
     (
         "canonical",
@@ -159,6 +159,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     (
         "post.*",
         "A program that takes mail over HTTP: `[post.NAME]`. Which mail goes there says `[transport]` with `post:NAME`. One POST for each recipient, the message as `message/rfc822`; 2xx delivers, 404 and 410 mean that there is nobody, 5xx and silence that it is tried again.",
+    ),
+    (
+        "pipe.*",
+        "A program that takes mail on its standard input: `[pipe.NAME]`. Which mail goes there says `[transport]` with `pipe:NAME`. It is run once for each recipient by a helper process beside the server, finds SENDER, RECIPIENT and QUEUE_ID in its environment, and says by its exit status (sysexits.h) what became of the mail.",
     ),
     ("smarthost.*", "A login at a host that wants one: `[smarthost.NAME]`. Which mail goes there says `[transport]`."),
     ("dns", "Questions to DNS."),
@@ -625,12 +629,32 @@ pub const SETTINGS: &[Setting] = &[
     row("source.*.users", List(&Name), Toml("[]"), Restart, "sender_dependent_default_transport_maps",
         "Whose it is: these users send from their own sources alone, and nobody else does."),
 
+    row("source.*.socks", Socket(1080), Absent("mail leaves from this machine"), Restart, "",
+        "A SOCKS5 server through which mail of this source leaves. `address` then names the address of that machine."),
+    row("source.*.proxy", Socket(0), Absent("mail leaves from this machine"), Restart, "",
+        "A proxy through which mail of this source leaves: it is told by a PROXY header, version 2, from which `address` to go on to which host."),
+    row("source.*.warm-up", List(&Count(1, 1_000_000_000)), Toml("[]"), Restart, "",
+        "How many recipients may be written to from a new source on its first day, its second, and so on; later there is no bound. What it may not send leaves from other sources of the pool, or waits."),
+    row("source.*.since", Text, Absent("required by `warm-up`"), Restart, "",
+        "The first day of a new source, UTC: `2026-11-24`."),
+
     row("post.*.url", Text, Required, Restart, "pipe(8)",
         "Where to: `https://…` with a certificate that is good, or `http://…` inside a network of your own."),
     row("post.*.token-file", Kind::File, Absent("no login"), Restart, "",
         "A file with a token alone, sent as `Authorization: Bearer`."),
     row("post.*.timeout", Span(1, 10 * MINUTE), Toml("'60s'"), Restart, "",
         "How long to wait for an answer."),
+
+    row("pipe.*.command", List(&Text), Required, Restart, "pipe(8) argv",
+        "The program by its whole path, and its arguments, one by one. Nothing of a message or an address becomes a part of it; no shell is involved."),
+    row("pipe.*.user", Name, Absent("the server's own, unless that is root"), Restart, "pipe(8) user",
+        "Whose power it has. Another user than the server's needs a server that is started as root; programs never run as root."),
+    row("pipe.*.timeout", Span(1, HOUR), Toml("'5m'"), Restart, "command_time_limit",
+        "It is ended, with all that it has started, when it takes longer; the mail is tried again."),
+    row("pipe.*.output", Size(0, MIB), Toml("'4 KiB'"), Restart, "",
+        "Octets of its output that are kept for the log and the report."),
+    row("pipe.*.also-run", List(&Path), Toml("[]"), Restart, "",
+        "Further programs that it may run, or folders of them. Everything else cannot be executed, where the kernel has Landlock."),
 
     row("smarthost.*.host", Text, Required, Restart, "smtp_sasl_password_maps",
         "The host, as `[transport]` names it."),

@@ -14,7 +14,7 @@ use waypost_deliver::options::MailboxForm;
 use waypost_deliver::shaping::{Action, Pattern, Shape, Shaping};
 use waypost_deliver::sources::{self, Sources};
 use waypost_mailauth::{Keys, SecretKey, SigningKey, Verifier, VerifierOptions};
-use waypost_net::{ClientTlsOptions, ListenOptions, ServerTls};
+use waypost_net::{ClientTlsOptions, Egress, ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
 use waypost_queue::schedule::{Backoff, Limits, Rate, WindowLimits};
 use waypost_resolve::{Dnssec, Own, Resolver, ResolverOptions};
@@ -26,7 +26,7 @@ use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
 use waypost_types::checks::Check;
 use waypost_types::port::KeyValue;
-use waypost_types::{Judge, Transport};
+use waypost_types::{Judge, Timestamp, Transport};
 
 use crate::routing::{NamedTables, lists};
 
@@ -260,7 +260,12 @@ fn source(source: &waypost_config::model::Source) -> sources::Source {
     let v4 = source.addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None });
     let v6 = source.addresses.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None });
     let users = source.users.iter().map(|user| user.as_str().into()).collect();
-    sources::Source { name: source.name.as_str().into(), v4, v6, weight: source.weight, users }
+    let egress = source.socks.map(Egress::Socks).or(source.proxy.map(Egress::Proxy));
+    let warm_up = source
+        .warm_up
+        .as_ref()
+        .map(|(day, by_day)| sources::WarmUp { begins: Timestamp(day * 86_400_000), by_day: by_day.clone() });
+    sources::Source { name: source.name.as_str().into(), v4, v6, weight: source.weight, users, egress, warm_up }
 }
 
 /// TLS towards other hosts.

@@ -19,6 +19,7 @@ mod fetch;
 mod first_start;
 mod logins;
 mod observe;
+mod pipes;
 mod privileges;
 mod routing;
 mod site;

@@ -393,9 +393,11 @@ fn courier_options(
     let mut options = assemble::courier_options(config)?;
     bounces.outgoing(&mut options);
     options.kept = Some(Arc::new(store.kv()));
+    options.sources = options.sources.counted_in(Arc::new(store.kv()));
     options.tls_sessions =
         ledger.map(|ledger| Arc::new(move |session| ledger.count(session, now())) as Arc<tls_report::Sessions>);
     options.fetch = Some(Arc::new(fetch));
+    options.pipes = crate::pipes::socket(config);
     Ok(options)
 }
 

@@ -399,6 +399,7 @@ impl Shared {
         match next_hop {
             NextHop::Mailbox(mailbox) => Ok(Ok(Way::Mailbox(mailbox))),
             NextHop::Post(name) => Ok(Ok(Way::Post(name))),
+            NextHop::Pipe(name) => Ok(Ok(Way::Pipe(name))),
             NextHop::Fail(text) => Ok(Err(Reply::new(550, Enhanced(5, 0, 0), text.into_string()))),
             NextHop::Later(text) => Ok(Err(Reply::new(451, Enhanced(4, 3, 0), text.into_string()))),
             NextHop::Lmtp(address) => {

@@ -10,7 +10,7 @@
 //! | `held` | one claim in hand: its message, its groups, its settlements in order |
 //! | [`plan`] | [`Planner`]: from a next hop to hosts, kept for a moment |
 //! | `remote` | one task per connection: it carries errand after errand to the same provider |
-//! | [`local`] | Maildir, mbox, HTTP |
+//! | [`local`] | Maildir, mbox, HTTP, programs |
 //! | [`shaping`] | what each large receiver wants: connections, rates, and what its replies mean |
 //! | [`sources`] | where connections come from: a pool of addresses, each with its name |
 //! | [`suspended`] | what an operator has suspended |

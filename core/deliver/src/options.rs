@@ -45,6 +45,8 @@ pub struct Options {
     pub mailbox_form: MailboxForm,
     /// Where letters are posted, by name.
     pub posts: HashMap<String, Post>,
+    /// The socket of the helper that runs programs.
+    pub pipes: Option<PathBuf>,
     /// Who posts them.
     pub fetch: Option<Arc<dyn Fetch>>,
     /// When again.
@@ -105,6 +107,7 @@ impl Options {
             mail_dir,
             mailbox_form: MailboxForm::Maildir,
             posts: HashMap::new(),
+            pipes: None,
             fetch: None,
             backoff: Backoff::default(),
             schedule: schedule::Options::default(),

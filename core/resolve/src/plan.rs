@@ -128,8 +128,8 @@ impl Resolver {
             NextHop::LmtpSocket(path) => {
                 Err(Reply::new(451, Enhanced(4, 3, 5), format!("{path} is not reached over the network")))
             }
-            NextHop::Post(name) => {
-                Err(Reply::new(451, Enhanced(4, 3, 5), format!("post:{name} is not reached by SMTP")))
+            NextHop::Post(name) | NextHop::Pipe(name) => {
+                Err(Reply::new(451, Enhanced(4, 3, 5), format!("{name} is not reached by SMTP")))
             }
             NextHop::Fail(text) => Err(failure(text)),
             NextHop::Later(text) => Err(Reply::new(451, Enhanced(4, 3, 0), text.to_string())),

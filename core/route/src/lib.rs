@@ -104,6 +104,8 @@ pub enum NextHop {
     LmtpSocket(Box<str>),
     /// Over HTTP, by the name of its settings.
     Post(Box<str>),
+    /// To a program, by the name of its settings.
+    Pipe(Box<str>),
     /// Nowhere: fail with these words, which may begin with an enhanced status.
     Fail(Box<str>),
     /// Not known now, with words for the log: a table could not be asked, or is wrong.

@@ -65,6 +65,12 @@ enum Command {
     /// Compile plugins into a cache folder: the server's own helper
     #[command(hide = true)]
     Precompile { folder: PathBuf, files: Vec<PathBuf> },
+    /// Runs the programs of `[pipe.*]`; the server starts it
+    #[command(hide = true)]
+    PipeHelper {
+        /// What there is to run
+        specs: String,
+    },
     /// Print the version
     Version,
 }
@@ -156,6 +162,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Precompile { folder, files } => {
             waypost_plugin::precompile(&folder, &files).map_err(anyhow::Error::msg)
         }
+        Command::PipeHelper { specs } => crate::pipes::help(&specs),
         Command::Version => {
             println!("waypost {}", env!("CARGO_PKG_VERSION"));
             Ok(())

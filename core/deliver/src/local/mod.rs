@@ -12,6 +12,7 @@ use crate::verdict::{Met, Taken};
 
 pub mod maildir;
 pub mod mbox;
+pub(crate) mod pipe;
 pub mod post;
 
 /// Puts the message into a mailbox, once for each recipient that leads there, and hands the news in.

@@ -150,7 +150,7 @@ impl Dial<'_> {
         let source = self.source().map_err(untouched)?;
         let connected = match is_socket(hop) {
             true => waypost_net::connect_socket(&hop.host, options.connect_timeout).await.map(boxed),
-            false => waypost_net::connect(peer, source, options.connect_timeout).await.map(boxed),
+            false => self.connect(source).await.map(boxed),
         };
         let stream = connected.map_err(|error| untouched(Reply::new(451, Enhanced(4, 4, 1), error.to_string())))?;
         let mut line = self.line(stream);
@@ -172,6 +172,15 @@ impl Dial<'_> {
         }
     }
 
+    /// To the peer, or through what stands between.
+    async fn connect(&self, source: Option<IpAddr>) -> std::io::Result<tokio::net::TcpStream> {
+        let options = &self.shared.options;
+        match self.wish.source.and_then(|at| options.sources.get(at).egress) {
+            Some(egress) => waypost_net::connect_through(egress, self.peer, source, options.connect_timeout).await,
+            None => waypost_net::connect(self.peer, source, options.connect_timeout).await,
+        }
+    }
+
     fn setback(&self, reply: Reply, try_next: bool, security: &str) -> Setback {
         Setback { reply, target: target(self.hop, self.peer), security: security.to_string(), try_next }
     }
@@ -180,6 +189,8 @@ impl Dial<'_> {
     fn source(&self) -> Result<Option<IpAddr>, Reply> {
         let (options, peer) = (&self.shared.options, self.peer);
         match self.wish.source.map(|at| options.sources.get(at)) {
+            // The address is the proxy's business where a proxy chooses it.
+            Some(source) if source.egress.is_some() => Ok(source.towards(peer.ip())),
             Some(source) => source.towards(peer.ip()).map(Some).ok_or_else(|| {
                 let text = format!("source {} has no address to reach {peer} from", source.name);
                 Reply::new(451, Enhanced(4, 4, 4), text)

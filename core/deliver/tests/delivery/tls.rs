@@ -165,7 +165,8 @@ async fn told(mode: Mode, hosts: &[&str], tls: Option<ServerTls>) -> Vec<(String
             ears.lock().unwrap().push((format!("{} {}", session.domain, session.policy.kind), fault));
         }));
     });
-    let policy = Policy { mode, hosts: hosts.iter().map(ToString::to_string).collect(), max_age: Duration::from_secs(60) };
+    let policy =
+        Policy { mode, hosts: hosts.iter().map(ToString::to_string).collect(), max_age: Duration::from_secs(60) };
     let applied = Applied { domain: "peer.test".parse().unwrap(), sts: Some(Arc::new(policy)) };
     let security = if mode == Mode::Enforce { Security::Verified } else { Security::Opportunistic };
     let hops = vec![hop(peer.address, security)];

@@ -101,19 +101,21 @@ fn split<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
     parts
 }
 
-/// The value of a parameter of a structured field, quotes removed.
+/// The value of a parameter of a structured field, quotes removed; a quoted one may hold a semicolon.
 fn parameter(field: &str, name: &str) -> Option<String> {
-    for part in field.split(';').skip(1) {
-        let Some((key, value)) = part.split_once('=') else { continue };
-        if key.trim().eq_ignore_ascii_case(name) {
-            // A quoted boundary may hold a semicolon: then it is cut from the whole field.
-            let value = value.trim();
-            let Some(rest) = value.strip_prefix('"') else { return Some(value.to_string()) };
-            let from = field.find(rest)?;
-            return field[from..].split('"').next().map(str::to_string);
+    let mut rest = field.split_once(';')?.1;
+    loop {
+        let (before, after) = rest.split_once('=')?;
+        let key = before.rsplit(';').next().unwrap_or_default().trim();
+        let (value, more) = match after.trim_start().strip_prefix('"') {
+            Some(inner) => inner.split_once('"').unwrap_or((inner, "")),
+            None => after.split_once(';').map_or((after.trim(), ""), |(value, more)| (value.trim(), more)),
+        };
+        if key.eq_ignore_ascii_case(name) {
+            return Some(value.to_string());
         }
+        rest = more;
     }
-    None
 }
 
 /// Groups of fields, parted by empty lines.

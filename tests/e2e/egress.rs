@@ -26,7 +26,9 @@ impl Socks {
         let mut command = Command::new("microsocks");
         command.args(["-i", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().ok()?;
-        wait_for("the SOCKS server", Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        wait_for("the SOCKS server", Duration::from_secs(10), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
         Some(Socks(child, port))
     }
 }
@@ -69,7 +71,10 @@ fn a_proxy_is_told_where_to_come_from() {
     send(&server, "alice@far.example");
     there.wait_for_mail("alice", 1);
     let connected = there.events("connected");
-    assert!(connected.iter().any(|event| event["peer"].as_str().is_some_and(|peer| peer.starts_with("192.0.2.77:"))), "{connected:#?}");
+    assert!(
+        connected.iter().any(|event| event["peer"].as_str().is_some_and(|peer| peer.starts_with("192.0.2.77:"))),
+        "{connected:#?}"
+    );
 }
 
 #[test]
@@ -77,8 +82,13 @@ fn a_new_source_sends_what_its_day_allows_also_over_a_restart() {
     let sink = Sink::start(Manner::Polite);
     let route = format!("transport.\"*\"=\"smtp:[127.0.0.1]:{}\"", sink.port);
     let since = format!("source.a.since=\"{}\"", waypost_tests::tool::succeed("date", &["-u", "+%F"]).trim());
-    let mut server =
-        site(&["source.a.address=127.0.0.1", "source.a.name=out.waypost.test", "source.a.warm-up=[2, 1000]", &since, &route]);
+    let mut server = site(&[
+        "source.a.address=127.0.0.1",
+        "source.a.name=out.waypost.test",
+        "source.a.warm-up=[2, 1000]",
+        &since,
+        &route,
+    ]);
     for n in 0..2 {
         send(&server, &format!("u{n}@far.example"));
         wait_for("a message", Duration::from_secs(20), || (sink.count() > n).then_some(()));
@@ -90,6 +100,9 @@ fn a_new_source_sends_what_its_day_allows_also_over_a_restart() {
     let event = wait_for("the third", Duration::from_secs(20), || {
         server.events("attempted").into_iter().find(|event| event["recipient"] == "u3@far.example")
     });
-    assert!(event["outcome"] == "delayed" && event["reply"].as_str().is_some_and(|reply| reply.contains("today")), "{event}");
+    assert!(
+        event["outcome"] == "delayed" && event["reply"].as_str().is_some_and(|reply| reply.contains("today")),
+        "{event}"
+    );
     assert_eq!(sink.count(), 2);
 }

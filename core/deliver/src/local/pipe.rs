@@ -32,12 +32,12 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, errand: &Errand, name: &str) -
     let bench = shared.bench(entry);
     let mut feedback = Feedback::Success;
     let mut news = Vec::with_capacity(errand.recipients.len());
-    let target = format!("pipe:{name}");
+    let (target, id) = (format!("pipe:{name}"), entry.id.to_string());
     for index in &errand.recipients {
         let recipient = &entry.recipients[*index as usize].recipient.address;
         let reply = match &shared.options.pipes {
             Some(socket) => {
-                let asked = ask(socket, name, &entry.id.to_string(), &entry.sender, recipient, held.loaded());
+                let asked = ask(socket, name, &id, &entry.sender, recipient, held.loaded());
                 match tokio::time::timeout(PATIENCE, asked).await {
                     Ok(Ok(answer)) => reply(&answer),
                     Ok(Err(error)) => {

@@ -144,7 +144,7 @@ struct Dial<'a> {
 
 impl Dial<'_> {
     async fn dial(&self) -> Result<Line, (Setback, Handshake)> {
-        let Dial { shared, hop, peer, security, .. } = *self;
+        let Dial { shared, hop, security, .. } = *self;
         let options = &shared.options;
         let untouched = |reply| (self.setback(reply, true, security.word()), Handshake::Untouched);
         let source = self.source().map_err(untouched)?;

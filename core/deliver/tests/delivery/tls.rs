@@ -153,11 +153,14 @@ async fn a_host_with_a_login_gets_it_and_one_that_takes_none_gets_no_mail() {
     }
 }
 
+/// Whose policy, and what was wrong.
+type Heard = Vec<(String, Option<Fault>)>;
+
 /// What is told of one message's connections to a host with this certificate, under a policy of this mode.
-async fn told(mode: Mode, hosts: &[&str], tls: Option<ServerTls>) -> Vec<(String, Option<Fault>)> {
+async fn told(mode: Mode, hosts: &[&str], tls: Option<ServerTls>) -> Heard {
     let keywords: &'static [&'static str] = if tls.is_some() { TLS } else { &["PIPELINING"] };
     let peer = Peer::with(keywords, tls, false, |_, _, _| None).await;
-    let heard: Arc<Mutex<Vec<(String, Option<Fault>)>>> = Arc::default();
+    let heard: Arc<Mutex<Heard>> = Arc::default();
     let ears = heard.clone();
     let house = House::with(move |options| {
         options.tls_sessions = Some(Arc::new(move |session: Session| {

@@ -17,6 +17,7 @@ curl /usr/bin/curl
 e2fsprogs /sbin/mkfs.ext4
 dovecot-core /usr/sbin/dovecot
 gsasl /usr/bin/gsasl
+microsocks /usr/bin/microsocks
 msmtp /usr/bin/msmtp
 opendkim /usr/sbin/opendkim
 openssl /usr/bin/openssl
@@ -24,6 +25,7 @@ postfix /usr/sbin/smtp-source
 procps /bin/kill
 python3-dkim /usr/lib/python3/dist-packages/dkim/__init__.py
 python3-dnspython /usr/lib/python3/dist-packages/dns/__init__.py
+python3-jsonschema /usr/lib/python3/dist-packages/jsonschema/__init__.py
 python3-openssl /usr/lib/python3/dist-packages/OpenSSL/__init__.py
 python3-nacl /usr/lib/python3/dist-packages/nacl/__init__.py
 strace /usr/bin/strace

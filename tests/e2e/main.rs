@@ -1,6 +1,7 @@
 //! What an operator sees: the real binary, from connection to Maildir and next hop.
 
 mod addresses;
+mod bounces;
 mod checks;
 mod decisions;
 mod delivery;
@@ -8,9 +9,11 @@ mod directory;
 mod dkim;
 mod dmarc;
 mod doors;
+mod egress;
 mod envelope;
 mod inbound;
 mod login;
+mod mailboxes;
 mod memory;
 mod operation;
 mod plugin;
@@ -21,4 +24,5 @@ mod rubbish;
 mod scheduling;
 mod spam;
 mod submission;
+mod tls_report;
 mod wire;

@@ -144,9 +144,12 @@ fn mail_is_given_up_with_a_report() {
 #[test]
 fn a_suspended_domain_gets_nothing_until_it_is_resumed() {
     let sink = Sink::start(Manner::Polite);
-    let server = patient(&sink);
+    let mut server = patient(&sink);
     queue(&server, &["suspend", "--domain", "b.example", "--for", "2h"]);
     queue(&server, &["suspend", "--mx", "127.0.0.9", "--for", "1h"]);
+    // It outlives the server.
+    assert!(server.stop().success());
+    server.run();
     send(&server, &["one@a.example", "two@b.example"]);
     wait_for("one of the two", Duration::from_secs(10), || sink.received().pop());
     let (_, list) = server.command(&["queue", "destinations"]);

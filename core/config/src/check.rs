@@ -11,8 +11,8 @@ use crate::Surroundings;
 use crate::auth;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::model::{
-    AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Plugin, Queue,
-    Record, Smarthost, Source, Srs, Table, Tls, TlsMode, Users,
+    AuthMode, Canonical, Config, Delivery, DkimKey, Dmarc, Dns, Domains, Greylist, Listener, Log, Pipe, Plugin, Post,
+    Queue, Record, Smarthost, Source, Srs, Table, Tls, TlsMode, TlsReport, Users,
 };
 use crate::sheet::Sheet;
 use crate::table::{Account, read_users};
@@ -58,6 +58,7 @@ struct Parts {
     shaping: Vec<crate::shaping::Provider>,
     plugins: Vec<(String, PathBuf)>,
     mailboxes: Vec<String>,
+    bounces: crate::model::Bounces,
 }
 
 struct Check<'a> {
@@ -92,9 +93,14 @@ impl Check<'_> {
         decision::check(self.sheet, self.mistakes);
         let tables = lookup::tables(self.sheet, self.mistakes);
         self.sources();
+        self.posts();
+        self.pipes();
+        self.tls_report();
         let shaping = crate::shaping::with_file(self.sheet.path("delivery.shaping"), self.mistakes);
+        let bounces = crate::bounces::check(self.sheet, &data, self.mistakes);
         let plugins = self.plugins(&data);
-        Some(Parts { hostname: hostname?, data, accounts, aliases, transports, tables, shaping, plugins, mailboxes })
+        let hostname = hostname?;
+        Some(Parts { hostname, data, accounts, aliases, transports, tables, shaping, plugins, mailboxes, bounces })
     }
 
     fn mistake(&mut self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) {
@@ -375,15 +381,88 @@ impl Check<'_> {
             }
             let target = targets.join(", ").parse::<waypost_route::Transport>();
             if let Err(why) = &target {
-                let remedy = "write one of mx, smtp:[HOST]:PORT, smtp:DOMAIN, lmtp:ADDRESS:PORT, fail:WORDS";
+                let remedy = "write one of mx, smtp:[HOST]:PORT, smtp:DOMAIN, lmtp:ADDRESS:PORT, post:NAME, pipe:NAME, fail:WORDS";
                 wrong(format!("transport for `{key}`: {why}"), remedy);
+            }
+            if let Some((kind, name)) = section_of(target.as_ref().ok())
+                && !self.sheet.names(kind).iter().any(|(known, _)| known == name)
+            {
+                let remedy = format!("write a section [{kind}.{name}]");
+                wrong(format!("transport for `{key}`: there is no [{kind}.{name}]"), &remedy);
             }
             transports.extend(pattern.ok().zip(target.ok()));
         }
         transports
     }
 
-    /// The plugins of the chain and their files.
+    fn tls_report(&mut self) {
+        let keys: Vec<Domain> = self
+            .sheet
+            .names("dkim")
+            .iter()
+            .filter_map(|(name, _)| self.sheet.domain(&format!("dkim.{name}.domain")).cloned())
+            .collect();
+        let from = self.sheet.text("tls-report.from").map(|text| (text.to_string(), Address::parse(text)));
+        match from {
+            Some((text, Err(_))) => {
+                self.mistake(
+                    "tls-report.from",
+                    format!("`tls-report.from`: `{text}` is no address"),
+                    "write tls-reports@example.com",
+                );
+            }
+            Some((text, Ok(address))) if !keys.iter().any(|key| address.domain() == Some(key)) => {
+                let problem = format!("`tls-report.from`: there is no DKIM key of the domain of {text}");
+                self.mistake(
+                    "tls-report.from",
+                    problem,
+                    "reports by mail must be signed: add a section [dkim.NAME] for it",
+                );
+            }
+            None if self.sheet.flag("tls-report.send") == Some(true) && keys.is_empty() => {
+                self.notes.push("tls-report.send without any [dkim.*]: reports by mail must be signed, so only those over HTTPS are sent".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn pipes(&mut self) {
+        for (name, _) in self.sheet.names("pipe").to_vec() {
+            let path = format!("pipe.{name}.command");
+            let command = self.sheet.texts(&path).unwrap_or_default();
+            let program = command.first().copied().unwrap_or_default().to_string();
+            if !self.sheet.is_given(&path) {
+                continue;
+            }
+            let found = std::fs::metadata(&program);
+            let executable = found.is_ok_and(|found| {
+                found.is_file() && std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o111 != 0
+            });
+            if !program.starts_with('/') || !executable {
+                let problem = format!("`{path}`: `{program}` is no program");
+                self.mistake(&path, problem, "name it by its whole path, and see that it can be executed");
+            }
+        }
+    }
+
+    fn posts(&mut self) {
+        for (name, _) in self.sheet.names("post").to_vec() {
+            let path = format!("post.{name}.url");
+            let url = self.sheet.text(&path).unwrap_or_default().to_string();
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let place = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            let good = !place.is_empty() && !url.chars().any(|c| c.is_whitespace() || c.is_control());
+            if !good && self.sheet.is_given(&path) {
+                self.mistake(&path, format!("`{path}`: `{url}` is no address"), "write https://host/path");
+            }
+            if url.starts_with("http://")
+                && !["127.0.0.1", "localhost", "[::1]"].iter().any(|near| place.starts_with(near))
+            {
+                self.notes.push(format!("{path} is not over HTTPS: whoever is on the way reads and changes the mail"));
+            }
+        }
+    }
+
     /// One address of each family, each a single one.
     fn sources(&mut self) {
         for (name, _) in self.sheet.names("source").to_vec() {
@@ -391,6 +470,23 @@ impl Check<'_> {
             let all = self.sheet.networks(&path);
             for network in all.iter().filter(|network| network.prefix_len() != network.max_prefix_len()) {
                 self.mistake(&path, format!("`{path}`: {network} is a range"), "write one address");
+            }
+            let at = |leaf: &str| format!("source.{name}.{leaf}");
+            if self.sheet.socket(&at("socks")).is_some() && self.sheet.socket(&at("proxy")).is_some() {
+                self.mistake(&at("proxy"), format!("[source.{name}] has both socks and proxy"), "choose one");
+            }
+            let warm = !self.sheet.numbers(&at("warm-up")).is_empty();
+            let since = self.sheet.text(&at("since")).map(day_number);
+            match since {
+                Some(None) => {
+                    let problem = format!("`{}` is no day", at("since"));
+                    self.mistake(&at("since"), problem, "write it as 2026-11-24");
+                }
+                None if warm => {
+                    let problem = format!("`{}` does not know when it begins", at("warm-up"));
+                    self.mistake(&at("warm-up"), problem, "add since = \"2026-11-24\", its first day");
+                }
+                _ => {}
             }
             let of = |v4: bool| all.iter().filter(|network| network.addr().is_ipv4() == v4).count();
             if of(true) > 1 || of(false) > 1 {
@@ -400,6 +496,7 @@ impl Check<'_> {
         }
     }
 
+    /// The plugins of the chain and their files.
     fn plugins(&mut self, data: &Path) -> Vec<(String, PathBuf)> {
         let chain: Vec<String> =
             self.sheet.texts("plugins.chain").unwrap_or_default().into_iter().map(str::to_string).collect();
@@ -453,6 +550,15 @@ impl Check<'_> {
     }
 }
 
+/// The section that a transport names.
+fn section_of(target: Option<&waypost_route::Transport>) -> Option<(&'static str, &str)> {
+    match target? {
+        waypost_route::Transport::To(waypost_route::NextHop::Post(name)) => Some(("post", name)),
+        waypost_route::Transport::To(waypost_route::NextHop::Pipe(name)) => Some(("pipe", name)),
+        _ => None,
+    }
+}
+
 fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {
     match nearest(word, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`? Otherwise {otherwise}"),
@@ -487,6 +593,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             accounts: parts.accounts,
             mailboxes: parts.mailboxes,
             mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
+            mbox: word("users.format") == "mbox",
             separators: s.text("users.separator").unwrap_or_default().to_string(),
             mailbox_tables: names("users.mailbox-tables"),
         },
@@ -532,6 +639,8 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             mask: s.words("record.mask"),
         },
         sources: s.names("source").iter().map(|(name, _)| build_source(s, name)).collect(),
+        pipes: s.names("pipe").iter().map(|(name, _)| build_pipe(s, name)).collect(),
+        posts: s.names("post").iter().map(|(name, _)| build_post(s, name)).collect(),
         smarthosts: s.names("smarthost").iter().map(|(name, _)| build_smarthost(s, name)).collect(),
         dns: Dns {
             servers: s.sockets("dns.servers"),
@@ -545,6 +654,13 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             enforce: word("dmarc.policy") == "enforce",
             hold: word("dmarc.quarantine") == "hold",
             trusted_sealers: s.domains("dmarc.trusted-sealers"),
+        },
+        bounces: parts.bounces,
+        tls_report: TlsReport {
+            send: s.flag("tls-report.send").expect(CHECKED),
+            from: s.text("tls-report.from").map(|text| Address::parse(text).expect(CHECKED)),
+            contact: s.text("tls-report.contact").map(str::to_string),
+            delay_max: span("tls-report.delay-max"),
         },
         admin: s.sockets("admin.bind"),
         log: Log { format: word("log.format"), level: word("log.level") },
@@ -684,6 +800,22 @@ fn build_tls(s: &Sheet, listener: &str) -> Tls {
     }
 }
 
+/// Days since 1970 of `2026-11-24`.
+fn day_number(text: &str) -> Option<u64> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts.as_slice() else { return None };
+    let (year, month, day) = (year.parse::<u64>().ok()?, month.parse::<u64>().ok()?, day.parse::<u64>().ok()?);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let length = *lengths.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
+    if !(1970..10_000).contains(&year) || day == 0 || day > length {
+        return None;
+    }
+    let before = year - 1;
+    let years = 365 * (year - 1970) + (before / 4 - before / 100 + before / 400) - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    Some(years + lengths[..(month - 1) as usize].iter().sum::<u64>() + day - 1)
+}
+
 fn build_source(s: &Sheet, label: &str) -> Source {
     let at = |leaf: &str| format!("source.{label}.{leaf}");
     Source {
@@ -692,6 +824,34 @@ fn build_source(s: &Sheet, label: &str) -> Source {
         name: s.domain(&at("name")).expect(CHECKED).clone(),
         weight: s.number(&at("weight")).expect(CHECKED) as u32,
         users: s.texts(&at("users")).unwrap_or_default().into_iter().map(str::to_string).collect(),
+        socks: s.socket(&at("socks")),
+        proxy: s.socket(&at("proxy")),
+        warm_up: s
+            .text(&at("since"))
+            .and_then(day_number)
+            .zip(Some(s.numbers(&at("warm-up"))).filter(|all| !all.is_empty())),
+    }
+}
+
+fn build_pipe(s: &Sheet, name: &str) -> Pipe {
+    let at = |leaf: &str| format!("pipe.{name}.{leaf}");
+    Pipe {
+        name: name.to_string(),
+        command: strings(s.texts(&at("command")).unwrap_or_default()),
+        user: s.text(&at("user")).map(str::to_string),
+        timeout: s.span(&at("timeout")).expect(CHECKED),
+        output: s.number(&at("output")).expect(CHECKED),
+        also_run: s.paths(&at("also-run")).unwrap_or_default(),
+    }
+}
+
+fn build_post(s: &Sheet, name: &str) -> Post {
+    let at = |leaf: &str| format!("post.{name}.{leaf}");
+    Post {
+        name: name.to_string(),
+        url: s.text(&at("url")).expect(CHECKED).to_string(),
+        token_file: s.path(&at("token-file")).map(Path::to_path_buf),
+        timeout: s.span(&at("timeout")).expect(CHECKED),
     }
 }
 

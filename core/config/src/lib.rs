@@ -19,6 +19,7 @@
 //! | [`model`] | [`Config`] |
 //! | [`manual`] | `waypost help settings` and the example file |
 
+pub mod bounces;
 pub mod manual;
 pub mod mistake;
 pub mod model;

@@ -49,6 +49,10 @@ pub struct Config {
     pub greylist: Option<Greylist>,
     /// `[source.*]`.
     pub sources: Vec<Source>,
+    /// `[post.*]`.
+    pub posts: Vec<Post>,
+    /// `[pipe.*]`.
+    pub pipes: Vec<Pipe>,
     /// `[smarthost.*]`.
     pub smarthosts: Vec<Smarthost>,
     /// `[dns]`.
@@ -65,6 +69,10 @@ pub struct Config {
     pub dkim: Vec<DkimKey>,
     /// `[dmarc]`.
     pub dmarc: Dmarc,
+    /// `[bounces]`.
+    pub bounces: Bounces,
+    /// `[tls-report]`.
+    pub tls_report: TlsReport,
     /// `admin.bind`.
     pub admin: Vec<SocketAddr>,
     /// `[log]`.
@@ -364,6 +372,8 @@ pub struct Users {
     pub mailboxes: Vec<String>,
     /// `users.mail`.
     pub mail: PathBuf,
+    /// `users.format = "mbox"`.
+    pub mbox: bool,
     /// `users.separator`: its characters.
     pub separators: String,
     /// `users.mailbox-tables`.
@@ -521,6 +531,42 @@ pub struct Source {
     pub weight: u32,
     /// `users`.
     pub users: Vec<String>,
+    /// `socks`.
+    pub socks: Option<SocketAddr>,
+    /// `proxy`.
+    pub proxy: Option<SocketAddr>,
+    /// `since` as days since 1970, and `warm-up`, if it is not empty.
+    pub warm_up: Option<(u64, Vec<u32>)>,
+}
+
+/// `[pipe.*]`.
+#[derive(Clone, Debug)]
+pub struct Pipe {
+    /// The section's name.
+    pub name: String,
+    /// `command`: at least the program.
+    pub command: Vec<String>,
+    /// `user`.
+    pub user: Option<String>,
+    /// `timeout`.
+    pub timeout: Duration,
+    /// `output`.
+    pub output: u64,
+    /// `also-run`.
+    pub also_run: Vec<PathBuf>,
+}
+
+/// `[post.*]`.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// The section's name.
+    pub name: String,
+    /// `url`.
+    pub url: String,
+    /// `token-file`.
+    pub token_file: Option<PathBuf>,
+    /// `timeout`.
+    pub timeout: Duration,
 }
 
 /// `[smarthost.*]`.
@@ -638,6 +684,47 @@ pub struct Dmarc {
     pub hold: bool,
     /// `trusted-sealers`.
     pub trusted_sealers: Vec<Domain>,
+}
+
+/// `[tls-report]`.
+#[derive(Clone, Debug)]
+pub struct TlsReport {
+    /// `send`.
+    pub send: bool,
+    /// `from`.
+    pub from: Option<Address>,
+    /// `contact`.
+    pub contact: Option<String>,
+    /// `delay-max`.
+    pub delay_max: Duration,
+}
+
+/// `[bounces]`.
+#[derive(Clone, Debug)]
+pub struct Bounces {
+    /// `recognise`.
+    pub recognise: bool,
+    /// The shipped categories, and those of `patterns` in front of them.
+    pub categories: Vec<crate::bounces::Category>,
+    /// `remember`; `None`: not at all.
+    pub remember: Option<Duration>,
+    /// `verp`.
+    pub verp: Vec<Mailer>,
+    /// The key of `verp`, made on first start.
+    pub verp_key: PathBuf,
+    /// `suppress`: categories, `hard` replaced by those that are.
+    pub suppress: Vec<String>,
+    /// `suppress-for`; `None`: for ever.
+    pub suppress_for: Option<Duration>,
+}
+
+/// One of `bounces.verp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mailer {
+    /// One sender.
+    Address(Address),
+    /// Every sender of a domain.
+    Domain(Domain),
 }
 
 /// `[log]`.

@@ -115,16 +115,17 @@ fn read(name: &str, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Provider> {
     providers
 }
 
-struct Page<'a> {
-    reader: Reader<'a>,
+/// A file of rules, being read.
+pub(crate) struct Page<'a> {
+    pub(crate) reader: Reader<'a>,
 }
 
 impl Page<'_> {
-    fn wrong(&mut self, item: &Item, problem: String, remedy: &str) {
+    pub(crate) fn wrong(&mut self, item: &Item, problem: String, remedy: &str) {
         self.reader.mistakes.push(Mistake::new(item.place.clone(), problem, remedy));
     }
 
-    fn only(&mut self, table: &Table, known: &[&str], otherwise: &str) {
+    pub(crate) fn only(&mut self, table: &Table, known: &[&str], otherwise: &str) {
         for (key, entry) in table.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
             let remedy = nearest(key, known.iter().copied())
                 .map_or_else(|| otherwise.to_string(), |meant| format!("did you mean `{meant}`?"));
@@ -137,7 +138,7 @@ impl Page<'_> {
     }
 
     /// The values of a section, in the order of `rows`.
-    fn values(&mut self, name: &str, table: &Table, rows: &[(&str, Kind)]) -> Vec<Option<Value>> {
+    pub(crate) fn values(&mut self, name: &str, table: &Table, rows: &[(&str, Kind)]) -> Vec<Option<Value>> {
         let mut read = |(leaf, kind): &(&str, Kind)| {
             table.get(*leaf).and_then(|entry| self.reader.read(&format!("{name}.{leaf}"), *kind, &entry.item))
         };
@@ -220,7 +221,7 @@ fn number(value: Option<&Value>) -> Option<u32> {
 }
 
 /// The texts of a text or of a list.
-fn texts(value: &Value) -> Vec<String> {
+pub(crate) fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::Text(text) => vec![text.clone()],
         Value::List(values) => values.iter().flat_map(texts).collect(),

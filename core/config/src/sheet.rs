@@ -175,6 +175,16 @@ impl Sheet {
         if let Value::Weight(weight) = self.value(path)? { Some(*weight) } else { None }
     }
 
+    /// The numbers of a list.
+    pub(crate) fn numbers(&self, path: &str) -> Vec<u32> {
+        let number = |value: &Value| if let Value::Number(number) = value { u32::try_from(*number).ok() } else { None };
+        self.list(path, number).unwrap_or_default()
+    }
+
+    pub(crate) fn socket(&self, path: &str) -> Option<SocketAddr> {
+        if let Value::Socket(socket) = self.value(path)? { Some(*socket) } else { None }
+    }
+
     pub(crate) fn span(&self, path: &str) -> Option<Duration> {
         if let Value::Span(span) = self.value(path)? { Some(*span) } else { None }
     }

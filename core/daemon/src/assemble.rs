@@ -9,10 +9,12 @@ use anyhow::{Context, Result, anyhow};
 use waypost_config::Config;
 use waypost_config::model::{AuthBackend, AuthMode, DkimKey, Listener, Plugin, TlsMode};
 use waypost_config::shaping::{Provider, ReplyAction};
+use waypost_deliver::local::post::Post;
+use waypost_deliver::options::MailboxForm;
 use waypost_deliver::shaping::{Action, Pattern, Shape, Shaping};
 use waypost_deliver::sources::{self, Sources};
 use waypost_mailauth::{Keys, SecretKey, SigningKey, Verifier, VerifierOptions};
-use waypost_net::{ClientTlsOptions, ListenOptions, ServerTls};
+use waypost_net::{ClientTlsOptions, Egress, ListenOptions, ServerTls};
 use waypost_plugin::{FaultPolicy, Grants, Isolation, OnFault, PluginOptions, Source};
 use waypost_queue::schedule::{Backoff, Limits, Rate, WindowLimits};
 use waypost_resolve::{Dnssec, Own, Resolver, ResolverOptions};
@@ -24,7 +26,7 @@ use waypost_smtp::server::{BareNewline, Impatience, Policy};
 use waypost_store_rocks::Durability;
 use waypost_types::checks::Check;
 use waypost_types::port::KeyValue;
-use waypost_types::{Judge, Transport};
+use waypost_types::{Judge, Timestamp, Transport};
 
 use crate::routing::{NamedTables, lists};
 
@@ -260,6 +262,10 @@ pub(crate) fn courier_options(config: &Config) -> Result<waypost_deliver::Option
     options.reporter.delay_after = config.queue.delay_report.unwrap_or(Duration::MAX);
     options.drain_max = config.shutdown_time;
     options.sources = Sources::new(config.sources.iter().map(source).collect());
+    options.mailbox_form = if config.users.mbox { MailboxForm::Mbox } else { MailboxForm::Maildir };
+    for named in &config.posts {
+        options.posts.insert(named.name.clone(), post(named)?);
+    }
     for host in &config.smarthosts {
         let password = std::fs::read_to_string(&host.password_file)
             .with_context(|| format!("smarthost at {}: {}", host.host, host.password_file.display()))?;
@@ -268,11 +274,26 @@ pub(crate) fn courier_options(config: &Config) -> Result<waypost_deliver::Option
     Ok(options)
 }
 
+fn post(post: &waypost_config::model::Post) -> Result<Post> {
+    let token = |file: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("post.{}.token-file: {}", post.name, file.display()))?;
+        Ok::<_, anyhow::Error>(("Authorization".to_string(), format!("Bearer {}", text.trim())))
+    };
+    let headers = post.token_file.iter().map(token).collect::<Result<_>>()?;
+    Ok(Post { url: post.url.clone(), headers, timeout: post.timeout })
+}
+
 fn source(source: &waypost_config::model::Source) -> sources::Source {
     let v4 = source.addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None });
     let v6 = source.addresses.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None });
     let users = source.users.iter().map(|user| user.as_str().into()).collect();
-    sources::Source { name: source.name.as_str().into(), v4, v6, weight: source.weight, users }
+    let egress = source.socks.map(Egress::Socks).or(source.proxy.map(Egress::Proxy));
+    let warm_up = source
+        .warm_up
+        .as_ref()
+        .map(|(day, by_day)| sources::WarmUp { begins: Timestamp(day * 86_400_000), by_day: by_day.clone() });
+    sources::Source { name: source.name.as_str().into(), v4, v6, weight: source.weight, users, egress, warm_up }
 }
 
 /// TLS towards other hosts.

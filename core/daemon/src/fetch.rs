@@ -1,5 +1,5 @@
-//! An HTTPS client, small and strict: verified certificates alone, no redirects, a bound on the answer. For MTA-STS policies (RFC 8461 §3.3 forbids
-//! redirects, and so does the trait).
+//! An HTTP client, small and strict: verified certificates alone, no redirects, a bound on the answer. For MTA-STS policies (RFC 8461 §3.3 forbids
+//! redirects, and so does the trait), which come over HTTPS or not at all, and for mail that is handed to a program.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
-use waypost_net::ClientTls;
+use waypost_net::{ClientTls, Stream};
 use waypost_resolve::Resolver;
 use waypost_types::port::{Dns, DnsType, Fetch, FetchRequest, FetchResponse};
 use waypost_types::{Security, Task};
@@ -24,6 +24,8 @@ const ADDRESSES_MAX: usize = 4;
 pub(crate) struct Https {
     pub(crate) resolver: Resolver,
     pub(crate) tls: ClientTls,
+    /// Plain HTTP, too, where an address says so: for programs of our own.
+    pub(crate) plain: bool,
 }
 
 impl Fetch for Https {
@@ -37,9 +39,15 @@ impl Fetch for Https {
 
 impl Https {
     async fn exchange(&self, request: &FetchRequest) -> Result<FetchResponse, String> {
-        let (host, port, path) = parts(&request.url)?;
-        let stream = self.connect(host, port).await?;
-        let (stream, _) = self.tls.connect(Box::new(stream), host, &Security::Verified).await.map_err(words)?;
+        let (secure, host, port, path) = parts(&request.url)?;
+        if !secure && !self.plain {
+            return Err(format!("{}: not over HTTPS", request.url));
+        }
+        let stream: Box<dyn Stream> = Box::new(self.connect(host, port).await?);
+        let stream = match secure {
+            true => self.tls.connect(stream, host, &Security::Verified).await.map_err(words)?.0,
+            false => stream,
+        };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(words)?;
         // It ends with the exchange: the sender is dropped then.
@@ -61,6 +69,10 @@ impl Https {
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, String> {
+        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            let connected = waypost_net::connect(SocketAddr::new(address, port), None, CONNECT_TIMEOUT).await;
+            return connected.map_err(words);
+        }
         let (v4, v6) = tokio::join!(self.resolver.lookup(host, DnsType::A), self.resolver.lookup(host, DnsType::Aaaa));
         let records = [&v4, &v6].into_iter().flatten().flat_map(|answer| &answer.records);
         let addresses: Vec<IpAddr> = records.filter_map(|record| record.parse().ok()).take(ADDRESSES_MAX).collect();
@@ -79,13 +91,17 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Host, port and path of an absolute address.
-fn parts(url: &str) -> Result<(&str, u16, &str), String> {
-    let rest = url.strip_prefix("https://").ok_or_else(|| format!("{url}: not over HTTPS"))?;
+/// Whether inside TLS, host, port and path of an absolute address.
+fn parts(url: &str) -> Result<(bool, &str, u16, &str), String> {
+    let (secure, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return Err(format!("{url}: no HTTP address")),
+    };
     let (place, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    match place.rsplit_once(':') {
-        Some((host, port)) => Ok((host, port.parse().map_err(|_| format!("{url}: no port"))?, path)),
-        None => Ok((place, 443, path)),
+    match place.rsplit_once(':').filter(|_| !place.ends_with(']')) {
+        Some((host, port)) => Ok((secure, host, port.parse().map_err(|_| format!("{url}: no port"))?, path)),
+        None => Ok((secure, place, if secure { 443 } else { 80 }, path)),
     }
 }
 
@@ -95,8 +111,13 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_apart() {
-        assert_eq!(parts("https://mta-sts.a.example/.well-known/x"), Ok(("mta-sts.a.example", 443, "/.well-known/x")));
-        assert_eq!(parts("https://a.example:8443"), Ok(("a.example", 8443, "/")));
-        assert!(parts("http://a.example/").is_err() && parts("https://a.example:x/").is_err());
+        assert_eq!(
+            parts("https://mta-sts.a.example/.well-known/x"),
+            Ok((true, "mta-sts.a.example", 443, "/.well-known/x"))
+        );
+        assert_eq!(parts("https://a.example:8443"), Ok((true, "a.example", 8443, "/")));
+        assert_eq!(parts("http://[::1]:80/x"), Ok((false, "[::1]", 80, "/x")));
+        assert_eq!(parts("http://[::1]"), Ok((false, "[::1]", 80, "/")));
+        assert!(parts("ftp://a.example/").is_err() && parts("https://a.example:x/").is_err());
     }
 }

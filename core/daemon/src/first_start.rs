@@ -37,6 +37,9 @@ pub(crate) fn prepare(config: &Config, demo: bool) -> Result<Made> {
     for dkim in config.dkim.iter().filter(|dkim| dkim.ours) {
         make_key(dkim)?;
     }
+    if !config.bounces.verp.is_empty() && !config.bounces.verp_key.exists() {
+        secret(&config.bounces.verp_key, &format!("{}\n", random_text(40)))?;
+    }
     if let Some(srs) = &config.srs
         && !srs.key_file.exists()
     {

@@ -13,17 +13,20 @@
 
 mod admin;
 mod assemble;
+mod bounces;
 mod certificates;
 mod cli;
 mod fetch;
 mod first_start;
 mod logins;
 mod observe;
+mod pipes;
 mod privileges;
 mod recorder;
 mod routing;
 mod site;
 mod supervisor;
+mod tls_reports;
 
 use std::process::ExitCode;
 

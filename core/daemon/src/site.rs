@@ -8,6 +8,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waypost_config::{Config, Mistakes};
 use waypost_deliver::Courier;
+use waypost_deliver::tls_report::document::Reporter;
+use waypost_deliver::tls_report::{self, Ledger};
 use waypost_mailauth::Verifier;
 use waypost_net::ClientTls;
 use waypost_plugin::{Host as Plugins, Ports, Recorder};
@@ -16,10 +18,11 @@ use waypost_resolve::{Policies, Resolver};
 use waypost_route::Router;
 use waypost_server::{Listener, Options, Rules, Server, Services};
 use waypost_store_rocks::RocksStore;
-use waypost_types::{Event, Judge, Observer};
+use waypost_types::{Address, Event, Host, Judge, Observer};
 
 use crate::admin::{self, Admin, Desk};
 use crate::assemble::{self, Sockets};
+use crate::bounces::Bounces;
 use crate::certificates::Certificates;
 use crate::fetch::Https;
 use crate::first_start::LOGIN_SECRET;
@@ -29,6 +32,7 @@ use crate::observe::{Level, Observe, filter_of, now};
 use crate::recorder::Recording;
 use crate::routing::{self, NamedTables};
 use crate::supervisor;
+use crate::tls_reports::{self, TlsReports};
 
 /// How often certificates on disk are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_secs(30);
@@ -55,6 +59,7 @@ pub(crate) struct Site {
     server: Server,
     recorder: Option<Arc<dyn Recorder>>,
     admin: Vec<tokio::task::JoinHandle<()>>,
+    reports: Option<Arc<TlsReports>>,
 }
 
 impl Site {
@@ -84,11 +89,19 @@ impl Site {
         let secret = std::fs::read(config.data.join(LOGIN_SECRET)).context("the secret of logins")?;
         let logins = Arc::new(Logins::open(&config, &secret)?);
         let client_tls = ClientTls::new(assemble::client_tls_options(&config))?;
+        let ledger = open_ledger(&config, &store)?;
         if config.delivery.mta_sts {
-            let fetch = Https { resolver: resolver.clone(), tls: client_tls.clone() };
-            resolver.with_policies(Policies::new(Arc::new(fetch), Some(Arc::new(store.kv()))));
+            let fetch = Https { resolver: resolver.clone(), tls: client_tls.clone(), plain: false };
+            let listener = policy_listener(&observe, ledger.as_ref());
+            resolver.with_policies(Policies::new(Arc::new(fetch), Some(Arc::new(store.kv()))).told_to(listener));
         }
-        let courier = start_courier(&config, &store, &observe, &router, &resolver, client_tls)?;
+        let bounces = Bounces::open(&config, Arc::new(store.kv()))?;
+        let fetch = Https { resolver: resolver.clone(), tls: client_tls.clone(), plain: true };
+        let options = courier_options(&config, &store, &bounces, ledger.clone(), fetch)?;
+        let courier = start_courier(options, &store, &observe, &router, &resolver, client_tls.clone());
+        let reports = ledger
+            .map(|ledger| tls_reporter(&config, ledger, &store, &observe, &resolver, &courier, client_tls))
+            .transpose()?;
         let verifier = Arc::new(ArcSwapOption::from_pointee(assemble::verifier(&config, &resolver)?));
         let services = Services {
             store: store.clone(),
@@ -104,10 +117,17 @@ impl Site {
             sockets,
             rules: rules(&config, listener, &certificates, &plugins, &store, &tables),
         });
-        let options =
+        let mut options =
             Options { sessions_max: Some(sessions_max(&config, open_files, &observe)), ..server_options(&config) };
+        options.bounces = bounces.incoming();
         let server = Server::start(options, listeners.collect(), services)?;
-        let desk = Desk { store: store.clone(), courier: Some(courier.clone()) };
+        let desk = Desk {
+            store: store.clone(),
+            courier: Some(courier.clone()),
+            table: bounces.table,
+            suppression: bounces.suppression,
+            tls_reports: reports.clone(),
+        };
         let admin = start_admin(&config, sockets.admin, desk, &observe, &writer, &plugins)?;
         let config = ArcSwap::from_pointee(config);
         let site = Site {
@@ -128,8 +148,12 @@ impl Site {
             server,
             recorder,
             admin,
+            reports,
         };
         site.say_started();
+        if let Some(reports) = &site.reports {
+            tokio::spawn(reports.clone().run());
+        }
         tokio::spawn(watch_dnssec(site.resolver.clone(), site.observe.clone()));
         Ok(site)
     }
@@ -239,6 +263,9 @@ impl Site {
             self.say("warn", &format!("{cut_off} sessions were cut off in the middle; none of them had a 250"));
         }
         self.courier.shutdown().await;
+        if let Some(reports) = &self.reports {
+            reports.save();
+        }
         self.admin.iter().for_each(tokio::task::JoinHandle::abort);
         let closed = self.store.close().await;
         self.say("info", "stopped");
@@ -344,13 +371,13 @@ fn plugin_errors(errors: &[waypost_plugin::LoadError]) -> anyhow::Error {
 }
 
 fn start_courier(
-    config: &Config,
+    options: waypost_deliver::Options,
     store: &Arc<RocksStore>,
     observe: &Arc<Observe>,
     router: &Arc<ArcSwap<Router>>,
     resolver: &Resolver,
     tls: ClientTls,
-) -> Result<Courier> {
+) -> Courier {
     let services = waypost_deliver::Services {
         store: store.clone(),
         observer: observe.clone(),
@@ -359,7 +386,77 @@ fn start_courier(
         planner: Arc::new(resolver.clone()),
         tls,
     };
-    Ok(Courier::start(assemble::courier_options(config)?, services))
+    Courier::start(options, services)
+}
+
+/// What delivery keeps and asks beside the queue.
+fn courier_options(
+    config: &Config,
+    store: &RocksStore,
+    bounces: &Bounces,
+    ledger: Option<Arc<Ledger>>,
+    fetch: Https,
+) -> Result<waypost_deliver::Options> {
+    let mut options = assemble::courier_options(config)?;
+    bounces.outgoing(&mut options);
+    options.kept = Some(Arc::new(store.kv()));
+    options.sources = options.sources.counted_in(Arc::new(store.kv()));
+    options.tls_sessions =
+        ledger.map(|ledger| Arc::new(move |session| ledger.count(session, now())) as Arc<tls_report::Sessions>);
+    options.fetch = Some(Arc::new(fetch));
+    options.pipes = crate::pipes::socket(config);
+    Ok(options)
+}
+
+/// The counters of TLS reports, if there are to be any.
+fn open_ledger(config: &Config, store: &RocksStore) -> Result<Option<Arc<Ledger>>> {
+    let opened = config.tls_report.send.then(|| Ledger::open(Arc::new(store.kv()))).transpose();
+    Ok(opened.map_err(|error| anyhow!("the counters of TLS reports cannot be read: {error:?}"))?.map(Arc::new))
+}
+
+/// Policies that cannot be had are said, and counted where reports are.
+fn policy_listener(observe: &Arc<Observe>, ledger: Option<&Arc<Ledger>>) -> Arc<waypost_resolve::mta_sts::Listener> {
+    let (observe, ledger) = (observe.clone(), ledger.cloned());
+    Arc::new(move |domain, fault, error| {
+        observe.observe(Event::PolicyFailed { domain, fault: tls_report::Fault::from(fault).word(), error });
+        if let Some(ledger) = &ledger {
+            ledger.count(tls_reports::policy_failure(domain, fault, error), now());
+        }
+    })
+}
+
+fn tls_reporter(
+    config: &Config,
+    ledger: Arc<Ledger>,
+    store: &Arc<RocksStore>,
+    observe: &Arc<Observe>,
+    resolver: &Resolver,
+    courier: &Courier,
+    tls: ClientTls,
+) -> Result<Arc<TlsReports>> {
+    let first = config.dkim.first().map(|dkim| &dkim.domain);
+    let home = first.or(config.domains.own.first()).unwrap_or(&config.hostname);
+    let from = match &config.tls_report.from {
+        Some(from) => from.clone(),
+        None => Address::new("tls-reports", Host::Name(home.clone()))?,
+    };
+    let key = config.dkim.iter().find(|dkim| from.domain() == Some(&dkim.domain)).map(|dkim| dkim.name.clone());
+    let contact = config.tls_report.contact.clone().unwrap_or_else(|| format!("postmaster@{}", from.host()));
+    let host = config.hostname.to_string();
+    Ok(Arc::new(TlsReports {
+        ledger,
+        options: config.tls_report.clone(),
+        reporter: Reporter { host, organization: from.host().to_string(), contact },
+        keys: assemble::keys(config)?,
+        key,
+        from,
+        lifetime: config.queue.notice_lifetime,
+        resolver: resolver.clone(),
+        fetch: Https { resolver: resolver.clone(), tls, plain: false },
+        store: store.clone(),
+        courier: courier.clone(),
+        observe: observe.clone(),
+    }))
 }
 
 fn start_admin(

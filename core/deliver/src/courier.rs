@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc};
+use waypost_net::ClientTls;
 use waypost_queue::dsn::Reason;
 use waypost_queue::schedule::Feedback;
 use waypost_queue::{Claim, Delivery, Entry, FRESH_LEASE, Handoff, Settlement, StoreError};
 use waypost_resolve::{Hop, Plan};
 use waypost_route::{NextHop, Transport};
-use waypost_types::{Enhanced, Event, Host, MessageId, Outcome, Reply, Security, Soon, Timestamp};
+use waypost_types::{
+    Address, Enhanced, Event, Host, MessageId, Outcome, Reply, Security, Soon, Timestamp, Transport as Door,
+};
 
 use crate::chance::{self, Dice};
 use crate::desk::{Desk, Errand, Lane, Next, Parcel, Todo, Way};
@@ -53,6 +56,8 @@ pub struct Glance {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) services: Services,
+    /// For peers that a longer first message does not reach.
+    pub(crate) classic_tls: ClientTls,
     pub(crate) dice: Dice,
     pub(crate) broken: Broken,
     pub(crate) memory: Memory,
@@ -67,6 +72,14 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     /// The store takes no writes any more.
     store_failed: AtomicBool,
+}
+
+/// Why somebody who is due is not tried.
+enum Spared {
+    /// Suspended until then.
+    Until(Instant),
+    /// On the suppression list.
+    Listed(Reply),
 }
 
 /// Recipients by next hop, as indices.
@@ -89,13 +102,14 @@ impl Courier {
         assert!(options.lease >= LEASE_MIN, "a claim must outlast the longest attempt: half an hour at least");
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk::new(options.schedule, options.idle_connections_max, options.shaping.limits())),
+            classic_tls: services.tls.classic(),
             services,
             dice: Dice::default(),
             broken: Broken::default(),
             memory: Memory::new(options.loaded_mib_max),
             plans: Plans::default(),
             questions: Semaphore::new(QUESTIONS_AT_ONCE),
-            suspended: Suspensions::default(),
+            suspended: Suspensions::open(options.kept.clone()),
             count: Arc::default(),
             wake: Notify::new(),
             draining: AtomicBool::new(false),
@@ -295,18 +309,21 @@ impl Shared {
         }
     }
 
-    fn take_ways(self: &Arc<Self>, claim: Claim, groups: Groups, late: Vec<(u32, Instant)>, lease_end: Instant) {
+    fn take_ways(self: &Arc<Self>, claim: Claim, groups: Groups, late: Vec<(u32, Spared)>, lease_end: Instant) {
         if groups.is_empty() && late.is_empty() {
             return self.release(claim);
         }
-        let groups = in_transactions(groups, self.options.recipients_max.max(1));
+        let one_each = self.options.verp.as_ref().is_some_and(|verp| verp.marks(&claim.entry.sender));
+        let groups = in_transactions(groups, if one_each { 1 } else { self.options.recipients_max.max(1) });
         let held = Held::new(claim, groups.len() + usize::from(!late.is_empty()), lease_end, &self.count);
         let now = Instant::now();
         if !late.is_empty() {
             let bench = self.bench(held.entry());
-            let put_off =
-                |(index, until): &(u32, Instant)| bench.suspended(*index, until.saturating_duration_since(now));
-            self.hand_in(&held, late.iter().map(put_off).collect(), "none");
+            let spare = |(index, why): &(u32, Spared)| match why {
+                Spared::Until(until) => bench.suspended(*index, until.saturating_duration_since(now)),
+                Spared::Listed(reply) => bench.refuse(*index, reply.clone()),
+            };
+            self.hand_in(&held, late.iter().map(spare).collect(), "none");
         }
         let mut errands = Vec::with_capacity(groups.len());
         for (next_hop, recipients) in groups {
@@ -319,15 +336,16 @@ impl Shared {
         self.put(errands);
     }
 
-    /// Who is due, by next hop (at once, as long as routing asks only tables in memory); and who would be, but is suspended.
-    fn group(&self, entry: &Entry, now: Timestamp) -> (Soon<'static, Groups>, Vec<(u32, Instant)>) {
+    /// Who is due, by next hop (at once, as long as routing asks only tables in memory); and who would be, but is suspended or not written to any more.
+    fn group(&self, entry: &Entry, now: Timestamp) -> (Soon<'static, Groups>, Vec<(u32, Spared)>) {
         let due = |delivery: &waypost_queue::Delivery| delivery.is_pending() && delivery.due <= now;
         if entry.held.is_some() {
             return (Soon::Now(Vec::new()), Vec::new());
         }
         let mut all: Vec<u32> = (0..entry.recipients.len() as u32).collect();
         all.retain(|at| due(&entry.recipients[*at as usize]));
-        let late = self.suspended.cut(entry, &mut all);
+        let mut late = self.suppressed(entry, &mut all);
+        late.extend(self.suspended.cut(entry, &mut all).into_iter().map(|(at, until)| (at, Spared::Until(until))));
         let (mut ways, mut asked) = (Vec::with_capacity(all.len()), Vec::new());
         for at in all {
             match self.route(entry, at as usize) {
@@ -345,6 +363,19 @@ impl Shared {
             by_hop(ways)
         };
         (Soon::Later(Box::pin(grouping)), late)
+    }
+
+    /// Takes those out of `recipients` who are on the suppression list.
+    fn suppressed(&self, entry: &Entry, recipients: &mut Vec<u32>) -> Vec<(u32, Spared)> {
+        let Some(list) = self.options.suppression.as_ref().filter(|_| is_from_us(entry)) else { return Vec::new() };
+        let mut listed = Vec::new();
+        recipients.retain(|index| {
+            let address = &entry.recipients[*index as usize].recipient.address;
+            let found = list.find(address);
+            listed.extend(found.as_ref().map(|why| (*index, Spared::Listed(why.reply(address)))));
+            found.is_none()
+        });
+        listed
     }
 
     /// Where a recipient leads: by the tables, or the way that an operator has chosen for the entry.
@@ -367,6 +398,8 @@ impl Shared {
     fn way(&self, next_hop: NextHop, now: Instant) -> Result<Result<Way, Reply>, NextHop> {
         match next_hop {
             NextHop::Mailbox(mailbox) => Ok(Ok(Way::Mailbox(mailbox))),
+            NextHop::Post(name) => Ok(Ok(Way::Post(name))),
+            NextHop::Pipe(name) => Ok(Ok(Way::Pipe(name))),
             NextHop::Fail(text) => Ok(Err(Reply::new(550, Enhanced(5, 0, 0), text.into_string()))),
             NextHop::Later(text) => Ok(Err(Reply::new(451, Enhanced(4, 3, 0), text.into_string()))),
             NextHop::Lmtp(address) => {
@@ -376,14 +409,18 @@ impl Shared {
                     port: address.port(),
                     security: Security::Plain,
                 };
-                Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider: format!("lmtp:{address}").into() }))))
+                Ok(Ok(Way::Lmtp(Arc::new(Plan {
+                    hops: vec![hop],
+                    provider: format!("lmtp:{address}").into(),
+                    applied: None,
+                }))))
             }
             NextHop::LmtpSocket(path) => {
                 // It stands at no address; its path is its name.
                 let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
                 let provider = format!("lmtp:{path}").into();
                 let hop = Hop { host: path.into(), addresses, port: 0, security: Security::Plain };
-                Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider }))))
+                Ok(Ok(Way::Lmtp(Arc::new(Plan { hops: vec![hop], provider, applied: None }))))
             }
             next_hop => self.plans.recent(&next_hop, now).map(|plan| Ok(Way::Smtp(plan))).ok_or(next_hop),
         }
@@ -515,6 +552,13 @@ impl Shared {
         let delivery = &entry.recipients[settled.index as usize];
         let tried = u32::from(settled.attempt.is_some());
         let delayed = matches!(settled.outcome, Outcome::Delayed(_));
+        let category = match &settled.outcome {
+            Outcome::Delayed(reply) | Outcome::Failed(reply) => Some(&*self.options.table.of_reply(reply).name),
+            _ => None,
+        };
+        if let (Outcome::Failed(reply), Some(category), 1) = (&settled.outcome, category, tried) {
+            self.suppress(entry, &delivery.recipient.address, category, reply, now);
+        }
         self.services.observer.observe(Event::Attempted {
             id: entry.id,
             recipient: &delivery.recipient.address,
@@ -524,7 +568,19 @@ impl Shared {
             attempt: delivery.attempts + tried,
             age: now.since(entry.accepted),
             retry_in: delayed.then(|| settled.due.since(now)),
+            category,
         });
+    }
+
+    /// Nobody is written to again who was refused for a reason that the operator has named.
+    fn suppress(&self, entry: &Entry, address: &Address, category: &str, reply: &Reply, now: Timestamp) {
+        let Some(list) = self.options.suppression.as_ref().filter(|list| list.is_fed_by(category)) else { return };
+        if !is_from_us(entry) {
+            return;
+        }
+        if let Err(error) = list.add(&address.to_string(), category, &reply.to_string(), now) {
+            self.complain(&format!("{address} cannot be put on the suppression list: {error:?}"));
+        }
     }
 
     /// Makes everything durable that has been handed in for a claim.
@@ -623,6 +679,11 @@ impl Shared {
     fn complain(&self, message: &str) {
         self.services.observer.observe(Event::Notice { level: "warn", message });
     }
+}
+
+/// Whether our own users or hosts sent it: what strangers send to domains that we relay for is not ours to suppress.
+fn is_from_us(entry: &Entry) -> bool {
+    entry.origin.user.is_some() || !matches!(entry.origin.transport, Door::Mx | Door::Lmtp)
 }
 
 /// Recipients with the same next hop together.

@@ -38,6 +38,10 @@ impl std::fmt::Display for Lane {
 pub(crate) enum Way {
     /// Into this mailbox.
     Mailbox(Box<str>),
+    /// Over HTTP, by the name of its settings.
+    Post(Box<str>),
+    /// To a program, by the name of its settings.
+    Pipe(Box<str>),
     /// Over one of these hosts.
     Smtp(Arc<Plan>),
     /// The same in LMTP.
@@ -57,6 +61,8 @@ impl Errand {
     pub(crate) fn lane(&self) -> Lane {
         match &self.way {
             Way::Mailbox(_) => Lane::Mailboxes,
+            Way::Pipe(name) => Lane::Provider(format!("pipe:{name}").into()),
+            Way::Post(name) => Lane::Provider(format!("post:{name}").into()),
             Way::Smtp(plan) | Way::Lmtp(plan) => Lane::Provider(plan.provider.clone()),
         }
     }

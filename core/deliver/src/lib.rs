@@ -10,10 +10,11 @@
 //! | `held` | one claim in hand: its message, its groups, its settlements in order |
 //! | [`plan`] | [`Planner`]: from a next hop to hosts, kept for a moment |
 //! | `remote` | one task per connection: it carries errand after errand to the same provider |
-//! | [`local`] | Maildir |
+//! | [`local`] | Maildir, mbox, HTTP, programs |
 //! | [`shaping`] | what each large receiver wants: connections, rates, and what its replies mean |
 //! | [`sources`] | where connections come from: a pool of addresses, each with its name |
 //! | [`suspended`] | what an operator has suspended |
+//! | [`tls_report`] | what became of TLS, counted and told (RFC 8460) |
 //! | `verdict` | what a reply means for a recipient, and when to try again |
 //! | `notice` | who is told what became of the mail |
 //!
@@ -33,6 +34,7 @@ mod remote;
 pub mod shaping;
 pub mod sources;
 pub mod suspended;
+pub mod tls_report;
 mod verdict;
 
 pub use courier::Courier;

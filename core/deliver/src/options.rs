@@ -8,25 +8,47 @@ use std::time::Duration;
 
 use waypost_net::ClientTls;
 use waypost_queue::Store;
+use waypost_queue::bounce::Table;
 use waypost_queue::dsn::Reporter;
 use waypost_queue::schedule::{self, Backoff};
-use waypost_route::NextHop;
+use waypost_queue::suppress::Suppression;
+use waypost_route::{NextHop, Verp};
+use waypost_types::port::{Fetch, KeyValue};
 use waypost_types::{Address, Domain, Observer, Soon};
 
+use crate::local::post::Post;
 use crate::plan::Planner;
 use crate::shaping::Shaping;
 use crate::sources::Sources;
+use crate::tls_report::Sessions;
 
 /// User and password for a host that wants a login.
 pub type Credentials = (Arc<str>, Arc<str>);
+
+/// What a mailbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailboxForm {
+    /// A folder, a file for each letter.
+    Maildir,
+    /// One file.
+    Mbox,
+}
 
 /// The courier's rules.
 #[derive(Clone)]
 pub struct Options {
     /// Our name in EHLO.
     pub name: Arc<str>,
-    /// Where the Maildirs are.
+    /// Where the mailboxes are.
     pub mail_dir: PathBuf,
+    /// What they are.
+    pub mailbox_form: MailboxForm,
+    /// Where letters are posted, by name.
+    pub posts: HashMap<String, Post>,
+    /// The socket of the helper that runs programs.
+    pub pipes: Option<PathBuf>,
+    /// Who posts them.
+    pub fetch: Option<Arc<dyn Fetch>>,
     /// When again.
     pub backoff: Backoff,
     /// Order, windows and rates.
@@ -57,6 +79,16 @@ pub struct Options {
     pub sources: Sources,
     /// How large receivers want their mail.
     pub shaping: Shaping,
+    /// Where what an operator has suspended outlives the process.
+    pub kept: Option<Arc<dyn KeyValue>>,
+    /// Who counts TLS sessions.
+    pub tls_sessions: Option<Arc<Sessions>>,
+    /// What replies mean.
+    pub table: Table,
+    /// Whose mail leaves with a sender for each recipient.
+    pub verp: Option<Verp>,
+    /// Who is not written to any more.
+    pub suppression: Option<Suppression>,
     /// Logins by host name, as [`waypost_resolve::Hop::host`] has it.
     pub credentials: HashMap<String, Credentials>,
     /// Who reports to senders, and when a delay is reported.
@@ -73,6 +105,10 @@ impl Options {
         Options {
             name: host.as_str().into(),
             mail_dir,
+            mailbox_form: MailboxForm::Maildir,
+            posts: HashMap::new(),
+            pipes: None,
+            fetch: None,
             backoff: Backoff::default(),
             schedule: schedule::Options::default(),
             lease: Duration::from_secs(3600),
@@ -88,6 +124,11 @@ impl Options {
             source_v6: None,
             sources: Sources::default(),
             shaping: Shaping::default(),
+            kept: None,
+            tls_sessions: None,
+            table: Table::default(),
+            verp: None,
+            suppression: None,
             credentials: HashMap::new(),
             reporter: Reporter::new(host),
             drain_max: Duration::from_secs(30),

@@ -180,7 +180,7 @@ mod tests {
                 port: 25,
                 security: Security::Opportunistic,
             };
-            let mut plan = Plan { hops: hosts.iter().map(hop).collect(), provider: "own".into() };
+            let mut plan = Plan { hops: hosts.iter().map(hop).collect(), provider: "own".into(), applied: None };
             shaping.apply(&mut plan);
             (plan.provider.to_string(), plan.hops[0].security.clone())
         };

@@ -1,14 +1,16 @@
-//! Destinations that an operator has suspended: nothing is sent there until a time comes. In memory alone: a restart forgets it, and
-//! what must be kept longer is held.
+//! Destinations that an operator has suspended: nothing is sent there until a time comes, over a restart too.
 //!
 //! As long as nothing is suspended, it costs one look at a flag for each message.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use waypost_queue::Entry;
-use waypost_types::Host;
+use waypost_types::port::KeyValue;
+use waypost_types::{Host, Timestamp};
+
+use crate::chance;
 
 /// What is suspended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +39,48 @@ impl Scope {
 const SUSPENSIONS_MAX: usize = 1000;
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Suspensions {
     any: AtomicBool,
     list: Mutex<Vec<(Scope, Instant)>>,
+    /// Where they outlive the process. It holds until when each is, as milliseconds since 1970.
+    store: Option<Arc<dyn KeyValue>>,
+}
+
+/// In front of the keys. No plugin's keys begin with a NUL.
+const PREFIX: &[u8] = b"\0suspended/";
+
+fn key(scope: &Scope) -> Vec<u8> {
+    let (kind, name) = match scope {
+        Scope::Domain(name) => (b'd', name),
+        Scope::Host(name) => (b'h', name),
+    };
+    [PREFIX, &[kind], name.as_bytes()].concat()
+}
+
+fn scope(key: &[u8]) -> Option<Scope> {
+    let (kind, name) = key.strip_prefix(PREFIX)?.split_first()?;
+    let name = std::str::from_utf8(name).ok()?.to_string();
+    match kind {
+        b'd' => Some(Scope::Domain(name)),
+        b'h' => Some(Scope::Host(name)),
+        _ => None,
+    }
 }
 
 impl Suspensions {
+    /// Those of an earlier life. A store that cannot be read has none: mail goes out.
+    pub(crate) fn open(store: Option<Arc<dyn KeyValue>>) -> Suspensions {
+        let rows = store.as_ref().and_then(|store| store.list(PREFIX, b"", SUSPENSIONS_MAX).ok()).unwrap_or_default();
+        let (now, wall) = (Instant::now(), chance::now());
+        let row = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let until = Timestamp(u64::from_be_bytes(value.try_into().ok()?));
+            Some((scope(&key)?, now + until.since(wall)))
+        };
+        let list: Vec<_> = rows.into_iter().filter_map(row).collect();
+        Suspensions { any: AtomicBool::new(!list.is_empty()), list: Mutex::new(list), store }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<(Scope, Instant)>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,6 +92,11 @@ impl Suspensions {
         if list.len() >= SUSPENSIONS_MAX {
             return false;
         }
+        if let Some(store) = &self.store {
+            let span = until.saturating_duration_since(Instant::now());
+            // What the disk does not take holds until the process ends.
+            let _ = store.set(&key(&scope), &chance::now().after(span).millis().to_be_bytes(), Some(span));
+        }
         list.push((scope, until));
         self.any.store(true, Ordering::Relaxed);
         true
@@ -65,6 +107,9 @@ impl Suspensions {
         let mut list = self.lock();
         let before = list.len();
         list.retain(|(other, _)| other != scope);
+        if let Some(store) = &self.store {
+            let _ = store.remove(&key(scope));
+        }
         self.any.store(!list.is_empty(), Ordering::Relaxed);
         list.len() < before
     }

@@ -73,7 +73,12 @@ impl Bench<'_> {
 
     /// An operator gives the recipient up. Does not count as an attempt.
     pub(crate) fn give_up(&self, index: u32, words: &str) -> News {
-        let outcome = Outcome::Failed(Reply::new(550, Enhanced(5, 7, 0), words.to_string()));
+        self.refuse(index, Reply::new(550, Enhanced(5, 7, 0), words.to_string()))
+    }
+
+    /// It is not even tried. Does not count as an attempt.
+    pub(crate) fn refuse(&self, index: u32, reply: Reply) -> News {
+        let outcome = Outcome::Failed(reply);
         let settled = Settled { index, outcome, attempt: None, due: self.now, delay_reported: false };
         News { settled, dsn_passed: false }
     }

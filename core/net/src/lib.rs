@@ -11,15 +11,17 @@
 //! that vectored writes reach the socket. It leaves all of SMTP, and the choice of hosts, to others.
 
 pub mod connect;
+mod egress;
 pub mod listen;
 pub mod proxy_header;
 pub mod tls;
 
 pub use connect::{connect, connect_socket};
+pub use egress::{Egress, connect_through};
 pub use listen::{BindError, ListenOptions, Listener, bind};
 pub use tls::{
-    CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError,
-    TlsVersion, cipher_suites, self_signed,
+    CertificateFault, CertificateFiles, ClientCertificates, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions,
+    TlsError, TlsVersion, certificate_fault, cipher_suites, self_signed,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};

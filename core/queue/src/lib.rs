@@ -11,7 +11,10 @@
 //! | [`conformance`] | the tests that every store must pass |
 //! | [`schedule`] | who goes first, how many at once, and when again |
 //! | [`dsn`] | delivery reports, RFC 3464 |
+//! | [`bounce`] | the reports of others, read; what replies mean |
+//! | [`suppress`] | who is not written to any more, and what was sent lately |
 
+pub mod bounce;
 pub mod codec;
 pub mod conformance;
 pub mod dsn;
@@ -19,6 +22,7 @@ pub mod entry;
 pub mod memory;
 pub mod schedule;
 pub mod store;
+pub mod suppress;
 
 pub use entry::{Attempt, Delivery, Entry, Kind, Origin, State};
 pub use memory::MemoryStore;

@@ -60,6 +60,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         slot
     }
 
+    /// Forgets one.
+    pub(crate) fn forget(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.lock().clear();

@@ -19,4 +19,4 @@ pub mod plan;
 
 pub use client::{Dnssec, Families, ResolveError, Resolver, ResolverOptions};
 pub use mta_sts::Policies;
-pub use plan::{Hop, Own, Plan};
+pub use plan::{Applied, Hop, Own, Plan};

@@ -46,8 +46,23 @@ struct Kept {
     policy: Policy,
 }
 
+/// Why a policy that is announced could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchFault {
+    /// Its host does not answer, or not with a policy.
+    Fetch,
+    /// What came cannot be read.
+    Invalid,
+    /// The certificate of its host is no good.
+    Certificate,
+}
+
+/// Whoever is told of policies that could not be had, with words for people.
+pub type Listener = dyn Fn(&Domain, FetchFault, &str) + Send + Sync;
+
 /// Where policies come from and where they are kept.
 pub struct Policies {
+    listener: Option<Arc<Listener>>,
     fetch: Arc<dyn Fetch>,
     disk: Option<Arc<dyn KeyValue>>,
     /// Looked up a moment ago.
@@ -60,6 +75,9 @@ const RECENT: Duration = Duration::from_secs(300);
 const POLICY_BYTES_MAX: usize = 64 * 1024;
 /// §3.3 suggests a minute.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long mail waits for it. A fetch that takes longer goes on, for the mail that comes after it; what a host that does not answer would have said
+/// cannot be known (§3.3: then there is no policy, or the one that is kept).
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A policy of this age is fetched again although its id is the same.
 const REFRESH: u64 = 86_400;
 /// A year (§3.2).
@@ -72,7 +90,14 @@ const HOSTS_MAX: usize = 100;
 impl Policies {
     /// Fetches with `fetch`, keeps on `disk` if there is one.
     pub fn new(fetch: Arc<dyn Fetch>, disk: Option<Arc<dyn KeyValue>>) -> Policies {
-        Policies { fetch, disk, recent: Cache::new(DOMAINS_MAX) }
+        Policies { listener: None, fetch, disk, recent: Cache::new(DOMAINS_MAX) }
+    }
+
+    /// Failures are told to `listener`.
+    #[must_use]
+    pub fn told_to(mut self, listener: Arc<Listener>) -> Policies {
+        self.listener = Some(listener);
+        self
     }
 
     fn stored(&self, domain: &Domain, now: u64) -> Option<Kept> {
@@ -89,6 +114,18 @@ impl Policies {
     }
 
     async fn fetched(&self, domain: &Domain, id: &str, now: u64) -> Option<Kept> {
+        match self.try_fetch(domain, id, now).await {
+            Ok(kept) => Some(kept),
+            Err((fault, words)) => {
+                if let Some(listener) = &self.listener {
+                    listener(domain, fault, &words);
+                }
+                None
+            }
+        }
+    }
+
+    async fn try_fetch(&self, domain: &Domain, id: &str, now: u64) -> Result<Kept, (FetchFault, String)> {
         let request = FetchRequest {
             method: "GET".into(),
             url: format!("https://mta-sts.{domain}/.well-known/mta-sts.txt"),
@@ -96,16 +133,24 @@ impl Policies {
             body: Vec::new(),
             timeout: FETCH_TIMEOUT,
         };
-        let response = self.fetch.fetch(&request).await.ok()?;
+        let failed = |error: String| {
+            // What rustls says of them.
+            let certificate = error.contains("invalid peer certificate");
+            (if certificate { FetchFault::Certificate } else { FetchFault::Fetch }, error)
+        };
+        let response = self.fetch.fetch(&request).await.map_err(failed)?;
         let plain = |(name, value): &(String, String)| {
             name.eq_ignore_ascii_case("content-type") && value.to_ascii_lowercase().starts_with("text/plain")
         };
-        let fits = response.status == 200 && response.body.len() <= POLICY_BYTES_MAX;
-        if !fits || !response.headers.iter().any(plain) {
-            return None;
+        if response.status != 200 {
+            return Err((FetchFault::Fetch, format!("HTTP {}", response.status)));
         }
-        let policy = parse(std::str::from_utf8(&response.body).ok()?)?;
-        Some(Kept { id: id.into(), fetched: now, policy })
+        if response.body.len() > POLICY_BYTES_MAX || !response.headers.iter().any(plain) {
+            return Err((FetchFault::Invalid, "too long, or no text/plain".into()));
+        }
+        let policy = std::str::from_utf8(&response.body).ok().and_then(parse);
+        let policy = policy.ok_or_else(|| (FetchFault::Invalid, "no policy of version STSv1".to_string()))?;
+        Ok(Kept { id: id.into(), fetched: now, policy })
     }
 }
 
@@ -138,20 +183,33 @@ impl Resolver {
             // Nobody announces it any more, but it was promised for a time (§5.1).
             (None, stored) => stored,
             (Some(id), Some(stored)) if stored.id == id && now.saturating_sub(stored.fetched) < REFRESH => Some(stored),
-            (Some(id), stored) => match policies.fetched(domain, &id, now).await {
-                Some(kept) => {
-                    policies.store(domain, &kept);
-                    Some(kept)
-                }
-                None => stored,
-            },
+            (Some(id), stored) => self.fetch_patiently(domain, id, now).await.or(stored),
         }
     }
 
+    /// The policy, if it comes before patience ends; it is kept in any case.
+    async fn fetch_patiently(&self, domain: &Domain, id: String, now: u64) -> Option<Kept> {
+        let (resolver, whose) = (self.clone(), domain.clone());
+        let fetching = tokio::spawn(async move {
+            let policies = resolver.shared.policies.get()?;
+            let kept = policies.fetched(&whose, &id, now).await?;
+            policies.store(&whose, &kept);
+            if now.saturating_add(PATIENCE.as_secs()) <= self::now() {
+                policies.recent.forget(&whose);
+            }
+            Some(kept)
+        });
+        tokio::time::timeout(PATIENCE, fetching).await.ok()?.ok()?
+    }
+
     /// What a policy leaves of the hosts, and with which demands. An error is the reply to settle with.
-    pub(crate) async fn under_policy(&self, domain: &Domain, hops: Vec<(u16, Hop)>) -> Result<Vec<(u16, Hop)>, Reply> {
-        match self.policy(domain).await {
-            Some(policy) if policy.mode == Mode::Enforce => enforce(&policy, domain, hops),
+    pub(crate) fn under_policy(
+        policy: Option<&Policy>,
+        domain: &Domain,
+        hops: Vec<(u16, Hop)>,
+    ) -> Result<Vec<(u16, Hop)>, Reply> {
+        match policy {
+            Some(policy) if policy.mode == Mode::Enforce => enforce(policy, domain, hops),
             _ => Ok(hops),
         }
     }
@@ -175,6 +233,18 @@ fn enforce(policy: &Policy, domain: &Domain, hops: Vec<(u16, Hop)>) -> Result<Ve
 }
 
 impl Policy {
+    /// Its lines, as reports repeat them (RFC 8460 §4.4).
+    pub fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let head = ["version: STSv1".to_string(), format!("mode: {mode}")];
+        let hosts = self.hosts.iter().map(|host| format!("mx: {host}"));
+        head.into_iter().chain(hosts).chain([format!("max_age: {}", self.max_age.as_secs())]).collect()
+    }
+
     /// Whether mail may go to this host (§4.1): a star stands for one label.
     pub fn allows(&self, host: &str) -> bool {
         self.hosts.iter().any(|pattern| match pattern.strip_prefix("*.") {

@@ -25,6 +25,7 @@ use waypost_types::{Domain, Enhanced, Host, Reply, Security};
 
 use crate::cache::Cache;
 use crate::client::{Answer, Families, Resolver, addresses};
+use crate::mta_sts::Policy;
 
 /// One host to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,17 @@ pub struct Plan {
     pub hops: Vec<Hop>,
     /// Names the group of hosts: domains that share it share budgets and connections.
     pub provider: Arc<str>,
+    /// Whose policy it follows; `None` for hosts that were not found by a domain's MX records.
+    pub applied: Option<Arc<Applied>>,
+}
+
+/// The policy behind a plan, for TLS reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The recipients' domain.
+    pub domain: Domain,
+    /// Its MTA-STS policy, enforced or being tested.
+    pub sts: Option<Arc<Policy>>,
 }
 
 /// What we are ourselves: mail that would come back is not sent (RFC 5321 §5.1).
@@ -81,6 +93,7 @@ pub(crate) struct Plans {
 struct Ranked {
     hops: Vec<(u16, Hop)>,
     provider: Arc<str>,
+    applied: Arc<Applied>,
 }
 
 /// How long a plan is kept. Short, so that no record is believed much longer than it says.
@@ -115,6 +128,9 @@ impl Resolver {
             NextHop::LmtpSocket(path) => {
                 Err(Reply::new(451, Enhanced(4, 3, 5), format!("{path} is not reached over the network")))
             }
+            NextHop::Post(name) | NextHop::Pipe(name) => {
+                Err(Reply::new(451, Enhanced(4, 3, 5), format!("{name} is not reached by SMTP")))
+            }
             NextHop::Fail(text) => Err(failure(text)),
             NextHop::Later(text) => Err(Reply::new(451, Enhanced(4, 3, 0), text.to_string())),
             NextHop::Mailbox(name) => {
@@ -145,7 +161,7 @@ impl Resolver {
         found.addresses.truncate(self.shared.options.addresses_max);
         let provider = format!("{name}:{port}").into();
         let hop = self.hop(found, port, true).await.map_err(|error| dane_failed(name.as_str(), error))?;
-        Ok(Plan { hops: vec![hop], provider })
+        Ok(Plan { hops: vec![hop], provider, applied: None })
     }
 
     fn plan_address(&self, address: IpAddr, port: u16) -> Result<Plan, Reply> {
@@ -180,7 +196,9 @@ impl Resolver {
         found.retain(|(_, found)| !found.addresses.is_empty());
         share_addresses(&mut found, self.shared.options.addresses_max);
         let hops = self.hops(found, port, secure).await.map_err(|error| dane_failed(domain.as_str(), error))?;
-        Ok(Ranked { hops: self.under_policy(domain, hops).await?, provider })
+        let sts = self.policy(domain).await.map(Arc::new);
+        let hops = Resolver::under_policy(sts.as_deref(), domain, hops)?;
+        Ok(Ranked { hops, provider, applied: Arc::new(Applied { domain: domain.clone(), sts }) })
     }
 
     /// The MX records, best first, without those that mean nobody; never empty.
@@ -344,7 +362,11 @@ fn shuffled(ranked: &Ranked) -> Plan {
     if hops.len() > 1 {
         hops.chunk_by_mut(|a, b| a.0 == b.0).for_each(fastrand::shuffle);
     }
-    Plan { hops: hops.into_iter().map(|(_, hop)| hop).collect(), provider: ranked.provider.clone() }
+    Plan {
+        hops: hops.into_iter().map(|(_, hop)| hop).collect(),
+        provider: ranked.provider.clone(),
+        applied: Some(ranked.applied.clone()),
+    }
 }
 
 /// The names of all hosts, sorted: domains with the same hosts have the same provider. Long lists end in a hash.
@@ -364,7 +386,7 @@ fn provider<'a>(hosts: impl Iterator<Item = &'a str>) -> Arc<str> {
 
 fn plan_of_address(address: IpAddr, port: u16, security: Security) -> Plan {
     let hop = Hop { host: address.to_string(), addresses: vec![address], port, security };
-    Plan { hops: vec![hop], provider: SocketAddr::new(address, port).to_string().into() }
+    Plan { hops: vec![hop], provider: SocketAddr::new(address, port).to_string().into(), applied: None }
 }
 
 /// LMTP is spoken to our own store, on this host or in our own network.

@@ -8,6 +8,7 @@
 //! | `expand` | one address on its way through the aliases |
 //! | [`roles`] | [`Lists`]: the tables of one role, asked in order |
 //! | [`srs`] | [`Srs`]: senders of forwarded mail, and their way back |
+//! | [`verp`] | [`Verp`]: a sender for each recipient, and back |
 //! | [`table`] | the text formats: aliases(5) and Postfix tables, as `postalias` and `postmap` read them |
 //! | [`lookup`] | [`TextTable`], [`CidrTable`], [`RegexpTable`]: what is looked up in memory |
 //! | [`transport`] | `mx`, `smtp:[host]:port`, `lmtp:host:port`, `fail:text`, by domain |
@@ -25,6 +26,7 @@ pub mod srs;
 pub mod table;
 pub mod tables;
 pub mod transport;
+pub mod verp;
 
 pub use lookup::{CidrTable, Dialect, RegexpTable, TextTable};
 pub use network::Networks;
@@ -34,6 +36,7 @@ pub use srs::Srs;
 pub use table::{Alias, AliasKey, Mistake, Target, parse_aliases, parse_table, parse_targets, parse_virtual};
 pub use tables::{Canonical, RelayDomain, Tables};
 pub use transport::{DomainMap, DomainPattern, Transport, TransportKey, parse_transports};
+pub use verp::Verp;
 
 use std::net::SocketAddr;
 
@@ -99,6 +102,10 @@ pub enum NextHop {
     Lmtp(SocketAddr),
     /// LMTP over a unix socket of this path.
     LmtpSocket(Box<str>),
+    /// Over HTTP, by the name of its settings.
+    Post(Box<str>),
+    /// To a program, by the name of its settings.
+    Pipe(Box<str>),
     /// Nowhere: fail with these words, which may begin with an enhanced status.
     Fail(Box<str>),
     /// Not known now, with words for the log: a table could not be asked, or is wrong.

@@ -43,9 +43,9 @@ pub enum Refused {
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// Characters of the hash.
-const HASH_LEN: usize = 6;
+pub(crate) const HASH_LEN: usize = 6;
 /// Octets of a local part that everybody takes.
-const LOCAL_BYTES_MAX: usize = 64;
+pub(crate) const LOCAL_BYTES_MAX: usize = 64;
 /// Two characters of base 32.
 const DAYS: u16 = 1024;
 
@@ -147,7 +147,7 @@ fn unstamp(text: &str) -> Option<u16> {
 }
 
 /// Of the text in lower case.
-fn hash(key: &[u8], text: &str) -> String {
+pub(crate) fn hash(key: &[u8], text: &str) -> String {
     let mac = hmac(key, text.to_lowercase().as_bytes());
     let bits = u64::from_be_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mac[6], mac[7]]);
     (0..HASH_LEN).map(|at| char::from(BASE32[(bits >> (59 - 5 * at) & 31) as usize])).collect()
@@ -166,7 +166,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
 }
 
 /// In a time that does not depend on where they differ.
-fn is_same(made: &str, given: &str) -> bool {
+pub(crate) fn is_same(made: &str, given: &str) -> bool {
     let differ = made.bytes().zip(given.bytes()).fold(0, |all, (a, b)| all | (a ^ b.to_ascii_uppercase()));
     made.len() == given.len() && differ == 0
 }

@@ -8,6 +8,8 @@
 //! | `smtp:relay.example.net:587`, `smtp:192.0.2.1:25` | the same: who names a port names a host |
 //! | `lmtp:127.0.0.1:24` | LMTP over TCP; an address, or `localhost` |
 //! | `lmtp:unix:/run/dovecot/lmtp` | LMTP over a unix socket |
+//! | `post:NAME` | over HTTP, as `[post.NAME]` says |
+//! | `pipe:NAME` | to a program, as `[pipe.NAME]` says |
 //! | `fail:5.1.2 we do not write to them` | no way: returned with these words |
 //!
 //! Rules are found by `user@example.com` (with its extension, then without), `example.com`, then `.example.com`, `.com` (every name below, at any depth), then `*`.
@@ -44,15 +46,24 @@ impl FromStr for Transport {
             "mx" => Err(format!("{text:?}: mx takes no host; write smtp:{rest}")),
             "smtp" | "relay" => smtp(rest).map(Transport::To),
             "lmtp" => lmtp(rest).map(Transport::To),
+            "pipe" if is_section(rest) => Ok(Transport::To(NextHop::Pipe(rest.into()))),
+            "pipe" => Err(format!("{text:?}: write pipe:NAME, where [pipe.NAME] has the command")),
+            "post" if is_section(rest) => Ok(Transport::To(NextHop::Post(rest.into()))),
+            "post" => Err(format!("{text:?}: write post:NAME, where [post.NAME] says where to")),
             "fail" | "error" if !rest.is_empty() => Ok(Transport::To(NextHop::Fail(rest.into()))),
             "fail" | "error" => {
                 Err("fail: needs the words to return mail with, such as fail:5.1.2 no such network".into())
             }
             _ => Err(format!(
-                "{text:?} is no transport: write mx, smtp:[host]:port, smtp:domain, lmtp:address:port or fail:text"
+                "{text:?} is no transport: write mx, smtp:[host]:port, smtp:domain, lmtp:address:port, post:name, pipe:name or fail:text"
             )),
         }
     }
+}
+
+/// The name of a section of the configuration.
+fn is_section(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 /// What follows `smtp:`.

@@ -246,6 +246,8 @@ pub fn in_words(hop: &waypost_route::NextHop) -> String {
         NextHop::Literal(address, port) => format!("[{address}]:{port}"),
         NextHop::Host(host, port) => format!("{host}:{port}"),
         NextHop::Lmtp(address) => format!("LMTP at {address}"),
+        NextHop::Pipe(name) => format!("to the program of [pipe.{name}]"),
+        NextHop::Post(name) => format!("over HTTP, as [post.{name}] says"),
         NextHop::LmtpSocket(path) => format!("LMTP at {path}"),
         NextHop::Fail(text) => format!("nowhere: {text}"),
         NextHop::Later(text) => format!("not known now: {text}"),

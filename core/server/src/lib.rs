@@ -33,7 +33,7 @@ mod trace_header;
 pub use check::access::Access;
 pub use check::sender::ExtraSenders;
 pub use decide::{Decisions, Thresholds};
-pub use options::{DmarcMode, Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
+pub use options::{Bounces, DmarcMode, Greylist, Listener, Options, Prefix, Rates, Rules, Sender, Services};
 
 use std::io;
 use std::net::SocketAddr;

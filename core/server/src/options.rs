@@ -10,8 +10,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use waypost_mailauth::Verifier;
 use waypost_net::ServerTls;
+use waypost_queue::bounce::Table;
+use waypost_queue::suppress::{Sent, Suppression};
 use waypost_queue::{Handoff, Store};
-use waypost_route::Router;
+use waypost_route::{Router, Verp};
 use waypost_smtp::extension::{Extension, ExtensionSet};
 use waypost_smtp::server::{Policy, TlsMode};
 use waypost_types::checks::Actions;
@@ -208,6 +210,21 @@ pub struct Options {
     pub hops_max: usize,
     /// How long a session waits for the client's name.
     pub name_timeout: Duration,
+    /// What is done with what others tell us of our mail.
+    pub bounces: Bounces,
+}
+
+/// Bounces and complaints, and what they lead to.
+#[derive(Clone, Debug, Default)]
+pub struct Bounces {
+    /// Reports that come in are read, and judged by this table.
+    pub table: Option<Table>,
+    /// Addresses of ours that only true bounces come to.
+    pub verp: Option<Verp>,
+    /// What was sent lately.
+    pub sent: Option<Sent>,
+    /// Who is not written to any more.
+    pub suppression: Option<Suppression>,
 }
 
 impl Options {
@@ -222,6 +239,7 @@ impl Options {
             handshake_timeout: Duration::from_secs(30),
             hops_max: limits::HOPS_MAX,
             name_timeout: Duration::from_secs(3),
+            bounces: Bounces::default(),
         }
     }
 }

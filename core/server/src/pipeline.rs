@@ -314,6 +314,9 @@ impl Pipeline {
             }
         };
         self.note(Stage::Rcpt, "relay", "pass", String::new);
+        if foreign && let Some(reply) = self.suppressed(address) {
+            return Err(self.refuse(Stage::Rcpt, facts, reply, "suppressed", Some(envelope), Some(address)));
+        }
         if foreign && let Some(no) = Box::pin(self.check_foreign(address, facts, envelope)).await {
             return Err(no);
         }
@@ -324,6 +327,11 @@ impl Pipeline {
             return Err(self.refuse_by(Stage::Rcpt, facts, refusal, Some(envelope), Some(address)));
         }
         Ok(target)
+    }
+
+    /// The reply for somebody who is not written to any more.
+    fn suppressed(&self, address: &Address) -> Option<Reply> {
+        self.shared.options.bounces.suppression.as_ref()?.find(address).map(|why| why.reply(address))
     }
 
     /// The reply that the port has for a check, in place of the check's own.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rocksdb::WriteBatch;
-use waypost_types::port::{KeyValue, KvError, Pair, pair_octets, pair_of};
+use waypost_types::port::{KeyValue, KvError, Pair, Row, pair_octets, pair_of};
 
 use crate::open::unix_millis;
 use crate::pairs::Pairs;
@@ -146,6 +146,37 @@ impl KeyValue for RocksKv {
         }
         self.store(key, new, expiry(ttl))?;
         Ok(true)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<bool, KvError> {
+        let _one_at_a_time = self.lock(key);
+        if let Err(error) = self.shared.writable() {
+            return Err(KvError::Failed(error.to_string()));
+        }
+        let found = self.load(key)?.is_some();
+        self.shared.db.delete_cf(key::family(&self.shared.db, key::KV), key).map_err(failed)?;
+        if let Some((prefix, number)) = key.split_last_chunk::<8>() {
+            self.shared.kv.pairs.forget(prefix, u64::from_be_bytes(*number));
+        }
+        Ok(found)
+    }
+
+    fn list(&self, prefix: &[u8], after: &[u8], count_max: usize) -> Result<Vec<Row>, KvError> {
+        let mut rows = self.shared.db.raw_iterator_cf(key::family(&self.shared.db, key::KV));
+        let (from, now) = ([prefix, after].concat(), unix_millis());
+        rows.seek(&from);
+        let mut found = Vec::with_capacity(count_max.min(1024));
+        while found.len() < count_max {
+            let Some((key, stored)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) else { break };
+            if key != from
+                && !is_expired(stored, now)
+                && let Some((_, value)) = parse(stored)
+            {
+                found.push((key.to_vec(), value.to_vec()));
+            }
+            rows.next();
+        }
+        rows.status().map(|()| found).map_err(failed)
     }
 
     fn pairs(&self, prefix: &[u8], numbers: &[u64]) -> Result<Vec<Pair>, KvError> {

@@ -7,7 +7,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{Address, Fact, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts, Transport};
+use crate::{
+    Address, Domain, Enhanced, Fact, MessageId, Opinion, Outcome, Reply, ReversePath, SessionId, Stage, TlsFacts,
+    Transport,
+};
 
 /// Something a mail administrator greps for.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +162,44 @@ pub enum Event<'a> {
         age: Duration,
         /// When it will be tried again, for `Delayed`.
         retry_in: Option<Duration>,
+        /// What the reply means, by the table of categories; `None` for success.
+        category: Option<&'a str>,
+    },
+    /// The MTA-STS policy that a domain announces could not be had.
+    PolicyFailed {
+        /// Whose.
+        domain: &'a Domain,
+        /// `sts-policy-fetch-error`, `sts-policy-invalid`, `sts-webpki-invalid` (RFC 8460 §4.3.2.2).
+        fault: &'static str,
+        /// Why.
+        error: &'a str,
+    },
+    /// A bounce or complaint about mail of ours has come in, and is a message like others from here on. One for each recipient that it names.
+    Bounced {
+        /// The session that brought it.
+        session: SessionId,
+        /// Its own queue id.
+        id: MessageId,
+        /// `dsn`, `arf`, or `words` for the forms from before them.
+        form: &'static str,
+        /// `failed`, `delayed`, `delivered`, `complaint`, `feedback`.
+        what: &'static str,
+        /// Whom the original was sent to, as far as that is told.
+        recipient: Option<&'a str>,
+        /// RFC 3463.
+        status: Option<Enhanced>,
+        /// By the table; `None` for what went well.
+        category: Option<&'a str>,
+        /// Our queue id of the original.
+        about: Option<MessageId>,
+        /// The original's `Message-ID`.
+        message_id: Option<&'a str>,
+        /// It is certain that we wrote to this recipient: anybody can write a bounce.
+        proven: bool,
+        /// It has put the recipient on the suppression list.
+        suppressed: bool,
+        /// What the last host said.
+        diagnosis: &'a str,
     },
     /// A message has left the queue: nobody is pending any more.
     Removed {

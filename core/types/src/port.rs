@@ -99,6 +99,17 @@ pub trait KeyValue: Send + Sync + 'static {
     /// Sets a value if the old one is `old` (empty: absent); says whether it did.
     fn swap(&self, key: &[u8], old: &[u8], new: &[u8], ttl: Option<Duration>) -> Result<bool, KvError>;
 
+    /// Takes a value away; says whether there was one.
+    fn remove(&self, key: &[u8]) -> Result<bool, KvError> {
+        let _ = key;
+        Err(KvError::Failed("this key-value store takes nothing away".into()))
+    }
+    /// Up to `count_max` keys that begin with `prefix` and come behind `prefix` and `after` together, in order, with their values.
+    fn list(&self, prefix: &[u8], after: &[u8], count_max: usize) -> Result<Vec<Row>, KvError> {
+        let _ = (prefix, after, count_max);
+        Err(KvError::Failed("this key-value store cannot be listed".into()))
+    }
+
     /// Pairs of counters under numbers: the key is `prefix` and the number, eight octets, big end first. Absent ones are (0, 0).
     /// May be behind by what was written at the same moment, and by an hour about what has expired.
     fn pairs(&self, prefix: &[u8], numbers: &[u64]) -> Result<Vec<Pair>, KvError> {
@@ -130,6 +141,8 @@ pub trait KeyValue: Send + Sync + 'static {
     }
 }
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
 /// Two counters.
 pub type Pair = (u32, u32);
 

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use waypost_queue::bounce::Table;
 use waypost_queue::{Attempt, Delivery, Entry, Kind, State};
 use waypost_types::Timestamp;
 
-/// An entry as the API gives it.
-pub(crate) fn entry_json(entry: &Entry) -> Value {
+/// An entry as the API gives it; `table` says what replies mean.
+pub(crate) fn entry_json(entry: &Entry, table: &Table) -> Value {
     json!({
         "id": entry.id.to_string(),
         "kind": match entry.kind { Kind::Mail => "mail", Kind::Notice => "notice" },
@@ -27,7 +28,7 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
             "user": entry.origin.user,
         },
         "envelope": envelope_json(entry),
-        "recipients": entry.recipients.iter().map(|delivery| recipient_json(entry, delivery)).collect::<Vec<_>>(),
+        "recipients": entry.recipients.iter().map(|delivery| recipient_json(entry, delivery, table)).collect::<Vec<_>>(),
     })
 }
 
@@ -62,16 +63,18 @@ fn why(entry: &Entry, delivery: &Delivery) -> Option<String> {
     })
 }
 
-fn attempt_json(attempt: &Attempt) -> Value {
+fn attempt_json(attempt: &Attempt, table: &Table) -> Value {
+    let category = (!attempt.reply.is_positive()).then(|| table.of_reply(&attempt.reply).name.to_string());
     json!({
         "at": attempt.at.rfc3339(),
         "target": attempt.target,
         "security": attempt.security,
         "reply": attempt.reply.to_string(),
+        "category": category,
     })
 }
 
-fn recipient_json(entry: &Entry, delivery: &Delivery) -> Value {
+fn recipient_json(entry: &Entry, delivery: &Delivery, table: &Table) -> Value {
     let notify = delivery.recipient.notify;
     let wanted = [("failure", notify.failure), ("delay", notify.delay), ("success", notify.success)];
     json!({
@@ -83,8 +86,8 @@ fn recipient_json(entry: &Entry, delivery: &Delivery) -> Value {
         "why": why(entry, delivery),
         "reports": wanted.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect::<Vec<_>>(),
         "delay_reported": delivery.delay_reported,
-        "last": delivery.last.as_ref().map(attempt_json),
-        "earlier": delivery.earlier.iter().map(attempt_json).collect::<Vec<_>>(),
+        "last": delivery.last.as_ref().map(|attempt| attempt_json(attempt, table)),
+        "earlier": delivery.earlier.iter().map(|attempt| attempt_json(attempt, table)).collect::<Vec<_>>(),
     })
 }
 
@@ -141,11 +144,12 @@ pub(crate) fn entry_text(entry: &Value) -> String {
             let secured = attempt["security"].as_str().filter(|text| !text.is_empty());
             let _ = writeln!(
                 out,
-                "              {} {}{}: {}",
+                "              {} {}{}: {}{}",
                 text(&attempt["at"]),
                 text(&attempt["target"]),
                 secured.map(|text| format!(" ({text})")).unwrap_or_default(),
-                text(&attempt["reply"])
+                text(&attempt["reply"]),
+                attempt["category"].as_str().map(|name| format!(" [{name}]")).unwrap_or_default()
             );
         }
         if let Some(due) = recipient["due"].as_str() {

@@ -100,7 +100,11 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Answer,
             let text = admin.observe.counters().render(admin.desk.store.counts(), admin.writer.dropped());
             typed(StatusCode::OK, "text/plain; version=0.0.4", text)
         }
-        (_, path) if ["/queue", "/check", "/destinations"].iter().any(|page| is_at(path, page)) => {
+        (_, path)
+            if ["/queue", "/check", "/destinations", "/suppress", "/tls-reports"]
+                .iter()
+                .any(|page| is_at(path, page)) =>
+        {
             if !is_allowed(&admin, &request) {
                 return Ok(unauthorised());
             }

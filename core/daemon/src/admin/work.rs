@@ -9,6 +9,10 @@
 //! GET  /check                       what does not add up; reads everything
 //! GET  /destinations                where mail goes, and what is suspended
 //! POST /destinations/suspend?domain=D&for=2h | mx=H      POST /destinations/resume?domain=D | mx=H
+//! GET  /tls-reports                 what has been counted for RFC 8460
+//! POST /tls-reports/send?domain=D   sends it now
+//! GET  /suppress?after=ADDRESS      who is not written to any more, and why
+//! POST /suppress/add?address=A&reason=WORDS              POST /suppress/remove?address=A
 //! ```
 //!
 //! FILTER: `domain`, `mx`, `reply`, `sender`, `user`, `older`, `held`, `all` ([`super::filter`]). ACTION: `hold`, `release`, `retry`, `remove`, `expire`,
@@ -21,19 +25,29 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use waypost_deliver::Courier;
 use waypost_deliver::suspended::Scope;
+use waypost_queue::bounce::Table;
+use waypost_queue::suppress::{Suppressed, Suppression};
 use waypost_queue::{Change, Entry, Store, StoreError};
 use waypost_route::Transport;
-use waypost_types::MessageId;
+use waypost_types::port::KvError;
+use waypost_types::{Address, MessageId};
 
 use super::entry::entry_json;
 use super::filter::{Filter, Query, span};
 use crate::observe::now;
+use crate::tls_reports::TlsReports;
 
 /// The queue, and whoever delivers it, if somebody does.
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) courier: Option<Courier>,
+    /// What replies mean.
+    pub(crate) table: Table,
+    /// Who is not written to any more.
+    pub(crate) suppression: Suppression,
+    /// Who counts TLS sessions, if somebody does.
+    pub(crate) tls_reports: Option<Arc<TlsReports>>,
 }
 
 /// Why there is no answer.
@@ -127,8 +141,16 @@ impl Desk {
             ("GET", ["check"]) => self.check().await,
             ("GET", ["destinations"]) => self.destinations(),
             ("POST", ["destinations", word @ ("suspend" | "resume")]) => self.suspend(word, &query),
-            (_, ["queue"] | ["queue", _] | ["check"] | ["destinations"]) => Err(Refusal::Method("GET")),
-            (_, ["queue", _, _] | ["destinations", _]) => Err(Refusal::Method("POST")),
+            ("GET", ["tls-reports"]) => Ok(json!({ "reports": self.tls_reports()?.shown() })),
+            ("POST", ["tls-reports", "send"]) => {
+                Ok(json!({ "sent": self.tls_reports()?.send_now(query.get("domain")).await }))
+            }
+            ("GET", ["suppress"]) => self.suppressed(&query),
+            ("POST", ["suppress", word @ ("add" | "remove")]) => self.suppress(word, &query),
+            (_, ["queue"] | ["queue", _] | ["check"] | ["destinations"] | ["suppress"] | ["tls-reports"]) => {
+                Err(Refusal::Method("GET"))
+            }
+            (_, ["queue", _, _] | ["destinations" | "suppress" | "tls-reports", _]) => Err(Refusal::Method("POST")),
             _ => Err(Refusal::Missing("no such page; / names what there is".into())),
         }
     }
@@ -136,7 +158,14 @@ impl Desk {
     async fn list(&self, query: &Query) -> Result<Value, Refusal> {
         let filter = Filter::parse(query).map_err(Refusal::Bad)?;
         let mut found = Vec::new();
-        let next = self.each(query, |entries| found.extend(entries.iter().map(entry_json)), &filter, LIST_MAX).await?;
+        let next = self
+            .each(
+                query,
+                |entries| found.extend(entries.iter().map(|entry| entry_json(entry, &self.table))),
+                &filter,
+                LIST_MAX,
+            )
+            .await?;
         Ok(json!({ "entries": found, "next": next.map(|id| id.to_string()) }))
     }
 
@@ -169,7 +198,7 @@ impl Desk {
 
     async fn show(&self, id: MessageId) -> Result<Value, Refusal> {
         let entry = self.store.get(id).await?.ok_or(StoreError::Missing)?;
-        Ok(entry_json(&entry))
+        Ok(entry_json(&entry, &self.table))
     }
 
     async fn change_one(&self, id: MessageId, word: &str, query: &Query) -> Result<Value, Refusal> {
@@ -247,6 +276,34 @@ impl Desk {
         Ok(json!({ "problems": problems }))
     }
 
+    fn tls_reports(&self) -> Result<&TlsReports, Refusal> {
+        let missing =
+            || Refusal::Bad("no TLS sessions are counted: start the server with tls-report.send = true".into());
+        self.tls_reports.as_deref().ok_or_else(missing)
+    }
+
+    fn suppressed(&self, query: &Query) -> Result<Value, Refusal> {
+        let rows = self.suppression.list(query.get("after").unwrap_or(""), LIST_MAX).map_err(list_failed)?;
+        let next = (rows.len() == LIST_MAX).then(|| rows.last().map(|(address, _)| address.clone())).flatten();
+        let row = |(address, why): &(String, Suppressed)| json!({ "address": address, "since": why.since.rfc3339(), "category": why.category, "reason": why.words });
+        Ok(json!({ "suppressed": rows.iter().map(row).collect::<Vec<_>>(), "next": next }))
+    }
+
+    fn suppress(&self, word: &str, query: &Query) -> Result<Value, Refusal> {
+        let text = query.get("address").unwrap_or("");
+        let address: Address =
+            text.parse().map_err(|_| Refusal::Bad(format!("address={text}: write user@example.com")))?;
+        let address = address.to_string();
+        let changed = match word {
+            "add" => self.suppression.add(&address, "operator", query.get("reason").unwrap_or(""), now()),
+            _ => self.suppression.remove(&address),
+        };
+        match (changed.map_err(list_failed)?, word) {
+            (false, "remove") => Err(Refusal::Missing(format!("{address} is not on the suppression list"))),
+            (changed, word) => Ok(json!({ "done": word, "address": address, "changed": changed })),
+        }
+    }
+
     fn destinations(&self) -> Result<Value, Refusal> {
         let courier = self.courier.as_ref().ok_or_else(not_running)?;
         let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
@@ -294,6 +351,10 @@ impl Desk {
     }
 }
 
+fn list_failed(error: KvError) -> Refusal {
+    Refusal::Failed(format!("the suppression list: {error:?}"))
+}
+
 fn not_running() -> Refusal {
     Refusal::Bad("this needs the server running: start it with `waypost run`".into())
 }
@@ -319,7 +380,8 @@ mod tests {
             let claim = store.accept(entry, message).await.unwrap();
             store.release(claim).await.unwrap();
         }
-        Desk { store, courier: None }
+        let suppression = Suppression::open(Arc::new(crate::cli::Forgetful::default()), None, Vec::new()).unwrap();
+        Desk { store, courier: None, table: Table::default(), suppression, tls_reports: None }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! `waypost explain`: what the server would say to a client, stage by stage, and where the mail would go, without sending any.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use waypost_queue::{Claim, Handoff, MemoryStore};
 use waypost_resolve::Resolver;
 use waypost_server::Services;
 use waypost_server::explain::{Step, Visit, explain};
-use waypost_types::port::{KeyValue, KvError};
+use waypost_types::port::{KeyValue, KvError, Row};
 use waypost_types::{Event, Judge, Observer, Stage, Transport};
 
 use super::Common;
@@ -272,10 +272,10 @@ impl Handoff for Nowhere {
 
 /// What plugins remember until the command ends. Nothing expires in that time.
 #[derive(Default)]
-struct Forgetful(Mutex<HashMap<Vec<u8>, Vec<u8>>>);
+pub(crate) struct Forgetful(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Forgetful {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Vec<u8>, Vec<u8>>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -297,6 +297,18 @@ impl KeyValue for Forgetful {
             kept.insert(key.to_vec(), after.to_le_bytes().to_vec());
             Ok(after)
         })
+    }
+
+    fn list(&self, prefix: &[u8], after: &[u8], count_max: usize) -> Result<Vec<Row>, KvError> {
+        let from = [prefix, after].concat();
+        self.with(|kept| {
+            let rows = kept.range(from.clone()..).filter(|(key, _)| **key != from && key.starts_with(prefix));
+            Ok(rows.take(count_max).map(|(key, value)| (key.clone(), value.clone())).collect())
+        })
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<bool, KvError> {
+        Ok(self.with(|kept| kept.remove(key).is_some()))
     }
 
     fn swap(&self, key: &[u8], old: &[u8], new: &[u8], _: Option<Duration>) -> Result<bool, KvError> {

@@ -9,7 +9,12 @@ mod queue;
 mod run;
 mod send;
 mod spam;
+mod suppress;
+mod tls_report;
 mod user;
+
+#[cfg(test)]
+pub(crate) use explain::Forgetful;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +60,10 @@ enum Command {
     Send(send::Arguments),
     /// Teach the spam classifier, and ask what it makes of messages
     Spam(spam::Arguments),
+    /// Show and change the list of those who are not written to any more
+    Suppress(suppress::Arguments),
+    /// Show what became of TLS towards other domains, and send the reports now
+    TlsReport(tls_report::Arguments),
     /// Add, list or remove users
     User(user::Arguments),
     /// Explain a command, or the settings: `waypost help settings [WORD]`
@@ -62,6 +71,12 @@ enum Command {
     /// Compile plugins into a cache folder: the server's own helper
     #[command(hide = true)]
     Precompile { folder: PathBuf, files: Vec<PathBuf> },
+    /// Runs the programs of `[pipe.*]`; the server starts it
+    #[command(hide = true)]
+    PipeHelper {
+        /// What there is to run
+        specs: String,
+    },
     /// Print the version
     Version,
 }
@@ -148,11 +163,14 @@ pub(crate) fn main() -> ExitCode {
         Command::Queue(arguments) => queue::main(&arguments),
         Command::Send(arguments) => send::main(&arguments),
         Command::Spam(arguments) => spam::main(&arguments),
+        Command::Suppress(arguments) => suppress::main(&arguments),
+        Command::TlsReport(arguments) => tls_report::main(&arguments),
         Command::User(arguments) => user::main(&arguments),
         Command::Help(arguments) => help::main(&arguments),
         Command::Precompile { folder, files } => {
             waypost_plugin::precompile(&folder, &files).map_err(anyhow::Error::msg)
         }
+        Command::PipeHelper { specs } => crate::pipes::help(&specs),
         Command::Version => {
             println!("waypost {}", env!("CARGO_PKG_VERSION"));
             Ok(())

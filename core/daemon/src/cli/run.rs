@@ -34,6 +34,8 @@ pub(super) fn main(arguments: Arguments) -> Result<()> {
     let sockets = assemble::bind(&config)?;
     let demo = common.source() == Source::Demo;
     let made = first_start::prepare(&config, demo)?;
+    // While there is power to share out.
+    let _helper = crate::pipes::start(&config)?;
     // While there is one thread: all others inherit it.
     let in_force = privileges::give_up(&config, || precompile(&config))?;
     let format = format_of(&config);

@@ -9,6 +9,7 @@ use waypost_types::{Event, Outcome, Stage, Transport};
 const TRANSPORTS: [Transport; 6] =
     [Transport::Mx, Transport::Submission, Transport::Submissions, Transport::Lmtp, Transport::Relay, Transport::Local];
 const OUTCOMES: [&str; 5] = ["delivered", "relayed", "expanded", "delayed", "failed"];
+const TOLD: [&str; 5] = ["failed", "delayed", "delivered", "complaint", "feedback"];
 const NOTICES: [&str; 3] = ["failure", "delay", "success"];
 
 /// Everything that is counted. Counters only grow; gauges are the difference of two of them.
@@ -29,6 +30,8 @@ pub(crate) struct Counters {
     attempts: [AtomicU64; OUTCOMES.len()],
     removed: AtomicU64,
     notices: [AtomicU64; NOTICES.len()],
+    bounced: [AtomicU64; TOLD.len()],
+    policies_failed: AtomicU64,
     plugin_faults: AtomicU64,
     corrupt: AtomicU64,
     store_failed: AtomicU64,
@@ -63,6 +66,8 @@ impl Counters {
             Event::Attempted { outcome, .. } => self.count_attempt(outcome),
             Event::Removed { .. } => add(&self.removed, 1),
             Event::Noticed { kind, .. } => add(&self.notices[place(&NOTICES, kind)], 1),
+            Event::PolicyFailed { .. } => add(&self.policies_failed, 1),
+            Event::Bounced { what, .. } => add(&self.bounced[place(&TOLD, what)], 1),
             Event::PluginFault { .. } => add(&self.plugin_faults, 1),
             Event::EntryCorrupt { .. } => add(&self.corrupt, 1),
             Event::StoreFailed { .. } => self.store_failed.store(1, Ordering::Relaxed),
@@ -114,6 +119,14 @@ impl Counters {
         for (kind, counter) in NOTICES.iter().zip(&self.notices) {
             page.sample("waypost_notices_total", "kind", kind, read(counter));
         }
+        page.family(
+            "waypost_bounced_total",
+            "counter",
+            "Recipients in bounces and complaints that came in, by what they tell.",
+        );
+        for (what, counter) in TOLD.iter().zip(&self.bounced) {
+            page.sample("waypost_bounced_total", "what", what, read(counter));
+        }
         self.render_single(&mut page, queue, lines_dropped);
         page.0
     }
@@ -129,6 +142,11 @@ impl Counters {
             ("waypost_accepted_bytes_total", "Octets of messages accepted.", read(&self.accepted_bytes)),
             ("waypost_discarded_total", "Messages that a plugin had dropped.", read(&self.discarded)),
             ("waypost_limits_total", "Limits reached inside sessions.", read(&self.limits)),
+            (
+                "waypost_mta_sts_failed_total",
+                "MTA-STS policies that are announced and could not be had.",
+                read(&self.policies_failed),
+            ),
             ("waypost_removed_total", "Messages that left the queue.", read(&self.removed)),
             ("waypost_plugin_faults_total", "Plugin calls that failed.", read(&self.plugin_faults)),
             ("waypost_corrupt_total", "Entries set aside as unreadable since the start.", read(&self.corrupt)),

@@ -82,7 +82,7 @@ pub(super) fn write(event: &Event<'_>) {
 /// The queue's events, and the program's own.
 fn write_queue(event: &Event<'_>) {
     match *event {
-        Event::Attempted { id, recipient, outcome, target, security, attempt, age, retry_in } => {
+        Event::Attempted { id, recipient, outcome, target, security, attempt, age, retry_in, category } => {
             info!(
                 event = "attempted",
                 id = %id,
@@ -94,6 +94,40 @@ fn write_queue(event: &Event<'_>) {
                 attempt,
                 age = age.as_secs_f32(),
                 retry_in = retry_in.map(|span| span.as_secs()),
+                category,
+            );
+        }
+        Event::PolicyFailed { domain, fault, error } => {
+            warn!(event = "policy_failed", domain = %domain, fault, error);
+        }
+        Event::Bounced {
+            session,
+            id,
+            form,
+            what,
+            recipient,
+            status,
+            category,
+            about,
+            message_id,
+            proven,
+            suppressed,
+            diagnosis,
+        } => {
+            info!(
+                event = "bounced",
+                session = %session,
+                id = %id,
+                form,
+                what,
+                recipient,
+                status = status.map(display),
+                category,
+                about = about.map(display),
+                message_id,
+                proven,
+                suppressed,
+                diagnosis,
             );
         }
         Event::Removed { id, age } => info!(event = "removed", id = %id, age = age.as_secs_f32()),

@@ -29,15 +29,17 @@ pub struct Letter<'a> {
 /// Puts a letter into the Maildir `mailbox` below `mail_dir`, making it if need be. `host` becomes a part of the file's name. Gives the
 /// file's path; an error is the reply to settle with.
 pub fn deliver(mail_dir: &Path, mailbox: &str, host: &str, letter: Letter<'_>) -> Result<PathBuf, Reply> {
-    let Some(folder) = folder(mail_dir, mailbox) else {
-        let text = format!("the mailbox name {mailbox:?} cannot be a folder's name");
-        return Err(Reply::new(550, Enhanced(5, 1, 1), text));
-    };
+    let Some(folder) = file_name(mail_dir, mailbox) else { return Err(refused_name(mailbox)) };
     make(&folder).and_then(|()| write(&folder, host, letter)).map_err(|error| reply(&folder, &error))
 }
 
-/// The Maildir's folder; `None` for a name that could lead elsewhere or hides the folder.
-fn folder(mail_dir: &Path, mailbox: &str) -> Option<PathBuf> {
+/// What is said of a name that cannot be one.
+pub(super) fn refused_name(mailbox: &str) -> Reply {
+    Reply::new(550, Enhanced(5, 1, 1), format!("the mailbox name {mailbox:?} cannot be a file's name"))
+}
+
+/// The mailbox's file or folder; `None` for a name that could lead elsewhere or hides it.
+pub(super) fn file_name(mail_dir: &Path, mailbox: &str) -> Option<PathBuf> {
     let bad = mailbox.is_empty()
         || mailbox.len() > 255
         || mailbox.starts_with('.')
@@ -121,7 +123,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn reply(folder: &Path, error: &io::Error) -> Reply {
+pub(super) fn reply(folder: &Path, error: &io::Error) -> Reply {
     let (code, status, remedy) = match error.kind() {
         io::ErrorKind::StorageFull => (452, Enhanced(4, 3, 1), "make room on its file system"),
         io::ErrorKind::QuotaExceeded => (452, Enhanced(4, 2, 2), "the mailbox is over its quota"),

@@ -7,9 +7,13 @@ use waypost_types::{Enhanced, Reply};
 use crate::courier::Shared;
 use crate::desk::Errand;
 use crate::held::Held;
+use crate::options::MailboxForm;
 use crate::verdict::{Met, Taken};
 
 pub mod maildir;
+pub mod mbox;
+pub(crate) mod pipe;
+pub mod post;
 
 /// Puts the message into a mailbox, once for each recipient that leads there, and hands the news in.
 pub(crate) async fn deliver(shared: &Arc<Shared>, errand: &Errand, mailbox: &str) {
@@ -39,7 +43,12 @@ fn deliver_one(shared: &Shared, held: &Held, mailbox: &str, index: u32) -> Reply
         recipient: &entry.recipients[index as usize].recipient.address,
         message: held.loaded(),
     };
-    match maildir::deliver(&shared.options.mail_dir, mailbox, &shared.options.name, letter) {
+    let options = &shared.options;
+    let delivered = match options.mailbox_form {
+        MailboxForm::Maildir => maildir::deliver(&options.mail_dir, mailbox, &options.name, letter),
+        MailboxForm::Mbox => mbox::deliver(&options.mail_dir, mailbox, letter),
+    };
+    match delivered {
         Ok(_) => Reply::new(250, Enhanced(2, 0, 0), "delivered to the mailbox"),
         Err(reply) => reply,
     }

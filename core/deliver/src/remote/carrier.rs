@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use waypost_queue::StoreError;
 use waypost_queue::schedule::Feedback;
+use waypost_queue::{Kind, StoreError};
 use waypost_resolve::Plan;
 use waypost_smtp::client::{Report, Transaction};
-use waypost_types::{Enhanced, Reply};
+use waypost_types::{Enhanced, Outcome, Reply, ReversePath};
 
 use super::line::Line;
 use super::security::demanded;
@@ -20,6 +20,7 @@ use crate::desk::{Errand, Lane, Next, Parcel, Way};
 use crate::held::News;
 use crate::local;
 use crate::shaping::{Action, Shape};
+use crate::sources::Choice;
 use crate::verdict::{Bench, Met, Taken};
 
 /// Carries `errand`, and whatever the desk has for this lane afterwards.
@@ -151,6 +152,8 @@ async fn carry(
             local::deliver(shared, &errand, mailbox).await;
             Feedback::Success
         }
+        Way::Pipe(name) => local::pipe::deliver(shared, &errand, name).await,
+        Way::Post(name) => local::post::deliver(shared, &errand, name).await,
         Way::Smtp(plan) => Attempt::new(shared, &errand, plan, shape, false).carry(lane, line).await,
         Way::Lmtp(plan) => Attempt::new(shared, &errand, plan, shape, true).carry(lane, line).await,
     }
@@ -162,6 +165,8 @@ struct Attempt<'a> {
     errand: &'a Errand,
     plan: &'a Plan,
     shape: Option<&'a Shape>,
+    /// No source may send more today.
+    used_up: bool,
     /// What the replies so far ask for.
     consequences: Vec<Action>,
     wish: Wish,
@@ -182,21 +187,37 @@ impl<'a> Attempt<'a> {
         lmtp: bool,
     ) -> Attempt<'a> {
         let entry = errand.held.entry();
+        let choice = match lmtp {
+            true => Choice::Free,
+            false => shared.options.sources.pick(entry, &plan.provider, chance::now()),
+        };
         let wish = Wish {
             lmtp,
             require_tls: entry.parameters.require_tls,
             later: errand.recipients.iter().all(|index| entry.recipients[*index as usize].attempts > 0),
             until: errand.held.end,
-            source: if lmtp { None } else { shared.options.sources.pick(entry, &plan.provider) },
+            source: match choice {
+                Choice::From(at) => Some(at),
+                Choice::Free | Choice::UsedUp => None,
+            },
         };
         let pending = errand.recipients.clone();
         let news = Vec::with_capacity(pending.len());
         let (consequences, setback, security) = (Vec::new(), None, "".into());
-        Attempt { shared, errand, plan, shape, consequences, wish, pending, news, setback, security }
+        let used_up = choice == Choice::UsedUp;
+        Attempt { shared, errand, plan, shape, used_up, consequences, wish, pending, news, setback, security }
     }
 
     async fn carry(mut self, lane: &Lane, slot: &mut Option<Line>) -> Feedback {
         let mut walk = Walk::new(self.plan, self.shared.options.addresses_max);
+        if self.used_up {
+            let text = "the sources that this could leave from have sent what they may today";
+            let (target, security) = (self.plan.provider.to_string(), String::new());
+            let reply = Reply::new(451, Enhanced(4, 7, 1), text);
+            self.setback = Some(Setback { reply, target, security, try_next: false });
+            self.finish();
+            return Feedback::Nothing;
+        }
         let mut feedback = Feedback::Failure;
         while !self.pending.is_empty() && Instant::now() < self.errand.held.start_by {
             let Some(line) = self.line(slot, &mut walk).await else { break };
@@ -222,7 +243,10 @@ impl<'a> Attempt<'a> {
         }
         while slot.is_none() {
             let (hop, address) = walk.next()?;
-            match open(self.shared, hop, address, self.wish).await {
+            // Reports, ours on TLS among them, are not counted: each day's would give rise to the next.
+            let counted = self.errand.held.entry().kind == Kind::Mail && !self.wish.lmtp;
+            let applied = self.plan.applied.as_ref().filter(|_| counted);
+            match open(self.shared, hop, address, self.wish, applied).await {
                 Ok(line) => *slot = Some(line),
                 Err(setback) => self.stumble(setback, walk),
             }
@@ -269,11 +293,23 @@ impl<'a> Attempt<'a> {
             by.seconds = by.seconds.saturating_sub_unsigned(spent).max(-999_999_999);
         }
         Transaction {
-            sender: entry.sender.clone(),
+            sender: self.sender(),
             parameters,
             recipients: self.pending.iter().map(|index| entry.recipients[*index as usize].recipient.clone()).collect(),
             message: self.errand.held.loaded().clone(),
         }
+    }
+
+    /// The envelope's sender, or the one that tells whom a bounce is about.
+    fn sender(&self) -> ReversePath {
+        let entry = self.errand.held.entry();
+        let ([only], Some(verp)) = (self.pending.as_slice(), &self.shared.options.verp) else {
+            return entry.sender.clone();
+        };
+        let recipient = &entry.recipients[*only as usize].recipient.address;
+        let own = entry.sender.address().filter(|_| !self.wish.lmtp && verp.marks(&entry.sender));
+        let made = own.and_then(|sender| verp.sender(sender, recipient));
+        made.map_or_else(|| entry.sender.clone(), ReversePath::Mailbox)
     }
 
     fn weigh(&mut self, line: &Line, report: Report, walk: &mut Walk<'_>) {
@@ -285,7 +321,7 @@ impl<'a> Attempt<'a> {
         let taken = if self.wish.lmtp { Taken::Delivered } else { Taken::Relayed };
         let bench = self.shared.bench(self.errand.held.entry());
         let met = Met { target: &line.target, security: &line.security };
-        let (mut again, mut setback) = (Vec::new(), None);
+        let (mut again, mut setback, before) = (Vec::new(), None, self.news.len());
         let pending = std::mem::take(&mut self.pending);
         for (at, (index, reply)) in pending.into_iter().zip(report.replies).enumerate() {
             if report.excess.contains(&at) {
@@ -301,6 +337,10 @@ impl<'a> Attempt<'a> {
             }
         }
         self.pending = again;
+        if let Some(at) = self.wish.source {
+            let taken = self.news[before..].iter().filter(|news| matches!(news.settled.outcome, Outcome::Relayed(_)));
+            self.shared.options.sources.note(at, taken.count() as u32, chance::now());
+        }
         if let Some(reply) = setback {
             walk.skip(line.key.address);
             let (target, security) = (line.target.to_string(), line.security.to_string());

@@ -14,6 +14,8 @@ use waypost_smtp::client::{Action, Client, Failure, Report, Transaction};
 use waypost_smtp::timer::Wait;
 use waypost_types::{Enhanced, Reply, Security};
 
+use crate::tls_report::Fault;
+
 /// What the connections of two errands must share for one to use the other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -35,6 +37,14 @@ pub(crate) struct Line {
     pub(crate) security: Arc<str>,
     /// Transactions so far.
     pub(crate) used: u32,
+    /// What was wrong with TLS: why it did not come up, or what would have been wrong under the policy that is being tested.
+    pub(crate) fault: Option<(Fault, String)>,
+    /// TLS is up.
+    pub(crate) encrypted: bool,
+    /// The certificate is looked at although it need not be good.
+    pub(crate) looks: bool,
+    /// A handshake with a smaller first message might come through.
+    pub(crate) stalled: bool,
     stream: Option<Box<dyn Stream>>,
     client: Client,
     input: BytesMut,
@@ -56,7 +66,20 @@ impl Line {
         let security = format!("plaintext {}", key.security.word()).into();
         let write_timeout = Wait::DataBlock.duration() / divisor.max(1);
         let input = BytesMut::with_capacity(4096);
-        Line { key, target, security, used: 0, stream: Some(stream), client, input, write_timeout }
+        Line {
+            key,
+            target,
+            security,
+            used: 0,
+            fault: None,
+            encrypted: false,
+            looks: false,
+            stalled: false,
+            stream: Some(stream),
+            client,
+            input,
+            write_timeout,
+        }
     }
 
     /// Whether another transaction may begin.
@@ -92,14 +115,22 @@ impl Line {
     async fn secure(&mut self, tls: &ClientTls) -> bool {
         assert!(self.input.is_empty(), "no octet read before TLS survives it");
         let stream = self.stream.take().expect("the machine asks for TLS on a connection that is there");
-        match tls.connect(stream, &self.key.host, &self.key.security).await {
-            Ok((stream, facts)) => {
+        let connected = match self.looks {
+            true => tls.connect_and_look(stream, &self.key.host).await,
+            false => tls.connect(stream, &self.key.host, &self.key.security).await.map(|(s, facts)| (s, facts, None)),
+        };
+        match connected {
+            Ok((stream, facts, seen)) => {
+                self.fault = seen.map(|error| (Fault::of_handshake(&error, &self.key.security), error.to_string()));
+                self.encrypted = true;
                 self.stream = Some(stream);
                 self.security = format!("{} {}", facts.version, self.key.security.word()).into();
                 self.client.handle_tls(Instant::now());
                 true
             }
             Err(error) => {
+                self.fault = Some((Fault::of_handshake(&error, &self.key.security), error.to_string()));
+                self.stalled = is_silence(&error);
                 self.client.handle_lost(Instant::now(), &error.to_string());
                 false
             }
@@ -211,6 +242,12 @@ impl Line {
             let _ = timeout(Duration::from_secs(1), polite).await;
         }
     }
+}
+
+/// Whether a handshake failed without a word, as it does when something on the way swallows a first message that is longer than one packet.
+fn is_silence(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    matches!(error.kind(), TimedOut | ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof)
 }
 
 /// Writes all pieces with as few calls as they need. `patience` is for each call: as long as the peer reads, it may be slow.

@@ -253,7 +253,7 @@ async fn a_busy_store_is_asked_again_and_a_failed_one_stops_the_courier() {
 async fn different_hosts_of_one_provider_do_not_mix_policies() {
     let peer = Peer::new(|_, _, _| None).await;
     let house = House::new();
-    let plan = |security| Plan { hops: vec![hop(peer.address, security)], provider: "shared".into() };
+    let plan = |security| Plan { hops: vec![hop(peer.address, security)], provider: "shared".into(), applied: None };
     house.plan("lax.test", Ok(plan(Plain)));
     house.plan("strict.test", Ok(plan(waypost_types::Security::Verified)));
     house.send(house.entry(&["b@lax.test"])).await;

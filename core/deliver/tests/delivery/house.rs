@@ -128,7 +128,7 @@ impl House {
 
     /// The hosts of a domain. Its name is its provider.
     pub fn mx(&self, domain: &str, hops: Vec<Hop>) {
-        self.plan(domain, Ok(Plan { hops, provider: domain.into() }));
+        self.plan(domain, Ok(Plan { hops, provider: domain.into(), applied: None }));
     }
 
     pub fn plan(&self, domain: &str, plan: Result<Plan, Reply>) {

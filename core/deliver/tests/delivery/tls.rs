@@ -1,9 +1,14 @@
 //! TLS on the way out.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use waypost_deliver::tls_report::{Fault, Session};
 use waypost_net::{ServerTls, ServerTlsOptions};
+use waypost_resolve::mta_sts::{Mode, Policy};
+use waypost_resolve::{Applied, Plan};
 use waypost_types::Security;
 
 use crate::house::{House, hop};
@@ -81,6 +86,20 @@ async fn a_broken_handshake_sends_mail_to_another_host_with_tls() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_ends_without_a_word_is_tried_once_more_with_a_shorter_hello() {
+    let (_dir, tls) = certificate();
+    let cut = |connection: usize, _: usize, heard: &str| {
+        (connection == 0 && heard.starts_with("STARTTLS")).then_some(Act::SayAndClose("220 go"))
+    };
+    let peer = Peer::with(TLS, Some(tls), false, cut).await;
+    let house = attempt(peer.address, Security::Encrypted).await;
+    house.until("removed", 1).await;
+    let heard = house.heard();
+    assert!(heard[0].starts_with("relayed b@peer.test attempt=1") && heard[0].contains("TLSv1.3"), "{heard:?}");
+    assert_eq!(peer.messages().len(), 1);
+}
+
+#[tokio::test]
 async fn in_the_clear_only_on_a_later_attempt_and_never_against_policy() {
     let peer = broken().await;
     let house = attempt(peer.address, Security::Opportunistic).await;
@@ -132,4 +151,43 @@ async fn a_host_with_a_login_gets_it_and_one_that_takes_none_gets_no_mail() {
         assert_eq!(peer.said("AUTH PLAIN AHVzZXIAc2VjcmV0"), usize::from(start == "relayed"));
         assert_eq!(peer.said("MAIL"), usize::from(start == "relayed"));
     }
+}
+
+/// Whose policy, and what was wrong.
+type Heard = Vec<(String, Option<Fault>)>;
+
+/// What is told of one message's connections to a host with this certificate, under a policy of this mode.
+async fn told(mode: Mode, hosts: &[&str], tls: Option<ServerTls>) -> Heard {
+    let keywords: &'static [&'static str] = if tls.is_some() { TLS } else { &["PIPELINING"] };
+    let peer = Peer::with(keywords, tls, false, |_, _, _| None).await;
+    let heard: Arc<Mutex<Heard>> = Arc::default();
+    let ears = heard.clone();
+    let house = House::with(move |options| {
+        options.tls_sessions = Some(Arc::new(move |session: Session| {
+            let fault = session.fault.map(|(fault, _)| fault);
+            ears.lock().unwrap().push((format!("{} {}", session.domain, session.policy.kind), fault));
+        }));
+    });
+    let policy =
+        Policy { mode, hosts: hosts.iter().map(ToString::to_string).collect(), max_age: Duration::from_secs(60) };
+    let applied = Applied { domain: "peer.test".parse().unwrap(), sts: Some(Arc::new(policy)) };
+    let security = if mode == Mode::Enforce { Security::Verified } else { Security::Opportunistic };
+    let hops = vec![hop(peer.address, security)];
+    house.plan("peer.test", Ok(Plan { hops, provider: "peer.test".into(), applied: Some(Arc::new(applied)) }));
+    house.send(house.entry(&["b@peer.test"])).await;
+    house.until(if mode == Mode::Enforce { "delayed" } else { "removed" }, 1).await;
+    let mut heard = heard.lock().unwrap().clone();
+    heard.truncate(1);
+    heard
+}
+
+#[tokio::test]
+async fn what_would_be_wrong_under_a_policy_that_is_tested_is_told_and_the_mail_goes_out() {
+    let of = |fault| vec![("peer.test sts".to_string(), Some(fault))];
+    let (_dir, tls) = certificate();
+    assert_eq!(told(Mode::Testing, &["mx.peer.test"], Some(tls.clone())).await, of(Fault::CertificateNotTrusted));
+    assert_eq!(told(Mode::Testing, &["other.test"], Some(tls.clone())).await, of(Fault::ValidationFailure));
+    assert_eq!(told(Mode::Testing, &["mx.peer.test"], None).await, of(Fault::StarttlsNotSupported));
+    assert_eq!(told(Mode::Enforce, &["mx.peer.test"], Some(tls)).await, of(Fault::CertificateNotTrusted));
+    assert_eq!(told(Mode::Enforce, &["mx.peer.test"], None).await, of(Fault::StarttlsNotSupported));
 }

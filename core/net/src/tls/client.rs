@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 use waypost_types::{Security, TlsFacts, Tlsa};
 
 use super::files::{TlsError, add_roots};
-use super::{CLIENT_PROVIDER, EXPORTER_BYTES, EXPORTER_LABEL, TlsVersion, dane, facts};
+use super::{CLASSIC_PROVIDER, CLIENT_PROVIDER, EXPORTER_BYTES, EXPORTER_LABEL, TlsVersion, dane, facts};
 use crate::Stream;
 
 /// How many TLSA sets have a configuration (and sessions) kept at a time.
@@ -61,6 +61,8 @@ struct Shared {
     opportunistic: Arc<ClientConfig>,
     encrypted: Arc<ClientConfig>,
     verified: Arc<ClientConfig>,
+    public: Arc<WebPkiServerVerifier>,
+    provider: Arc<CryptoProvider>,
     dane: Mutex<HashMap<Arc<[Tlsa]>, Arc<ClientConfig>>>,
 }
 
@@ -73,19 +75,33 @@ impl fmt::Debug for ClientTls {
 impl ClientTls {
     /// Sets up all demands but DANE's, whose records come with the hop.
     pub fn new(options: ClientTlsOptions) -> Result<ClientTls, TlsError> {
+        ClientTls::with_provider(options, CLIENT_PROVIDER.clone())
+    }
+
+    /// The same with a first message that is as short as it can be, for peers that a longer one does not reach.
+    #[must_use]
+    pub fn classic(&self) -> ClientTls {
+        // Roots that could be read a moment ago: if they cannot any more, there is one way less.
+        let classic = ClientTls::with_provider(self.shared.options.clone(), CLASSIC_PROVIDER.clone());
+        classic.unwrap_or_else(|_| self.clone())
+    }
+
+    fn with_provider(options: ClientTlsOptions, provider: Arc<CryptoProvider>) -> Result<ClientTls, TlsError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = &options.extra_roots {
             add_roots(&mut roots, path)?;
         }
-        let public = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), CLIENT_PROVIDER.clone())
+        let public = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .build()
             .map_err(|error| TlsError::Settings(error.to_string()))?;
         let lax = ClientTlsOptions { version_min: TlsVersion::V1_2, ..options.clone() };
         let shared = Shared {
-            opportunistic: config(&lax, Arc::new(AnyCertificate)),
-            encrypted: config(&options, Arc::new(AnyCertificate)),
-            verified: config(&options, public),
+            opportunistic: config(&provider, &lax, Arc::new(AnyCertificate)),
+            encrypted: config(&provider, &options, Arc::new(AnyCertificate)),
+            verified: config(&provider, &options, public.clone()),
+            public,
             dane: Mutex::default(),
+            provider,
             options,
         };
         Ok(ClientTls { shared: Arc::new(shared) })
@@ -100,6 +116,16 @@ impl ClientTls {
         security: &Security,
     ) -> io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
         let config = self.config_for(security)?;
+        self.handshake(config, stream, name, security).await
+    }
+
+    async fn handshake(
+        &self,
+        config: Arc<ClientConfig>,
+        stream: Box<dyn Stream>,
+        name: &str,
+        security: &Security,
+    ) -> io::Result<(Box<dyn Stream>, Arc<TlsFacts>)> {
         let name = server_name(name, security)?;
         let sent = matches!(&name, ServerName::DnsName(_)).then(|| name.to_str().into_owned());
         let timeout = self.shared.options.handshake_timeout;
@@ -109,6 +135,21 @@ impl ClientTls {
         })??;
         let facts = client_facts(stream.get_ref().1, sent);
         Ok((Box::new(stream), facts))
+    }
+
+    /// Like [`ClientTls::connect`] for an opportunistic hop, and tells what would have been wrong with the certificate if it had to be good: for
+    /// MTA-STS policies that are being tested (RFC 8461 §3.2). No session is resumed, or nothing would be seen.
+    pub async fn connect_and_look(
+        &self,
+        stream: Box<dyn Stream>,
+        name: &str,
+    ) -> io::Result<(Box<dyn Stream>, Arc<TlsFacts>, Option<io::Error>)> {
+        let looker = Arc::new(Looker { strict: self.shared.public.clone(), seen: Mutex::default() });
+        let lax = ClientTlsOptions { version_min: TlsVersion::V1_2, sessions_max: 0, ..self.shared.options.clone() };
+        let config = config(&self.shared.provider, &lax, looker.clone());
+        let (stream, facts) = self.handshake(config, stream, name, &Security::Opportunistic).await?;
+        let seen = looker.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok((stream, facts, seen.map(|error| io::Error::new(io::ErrorKind::InvalidData, error))))
     }
 
     fn config_for(&self, security: &Security) -> io::Result<Arc<ClientConfig>> {
@@ -133,14 +174,18 @@ impl ClientTls {
         }
         // One host shows up under few names: a handful of sessions each.
         let options = ClientTlsOptions { sessions_max: 8, ..self.shared.options.clone() };
-        let config = config(&options, Arc::new(DaneVerifier { records: records.clone() }));
+        let config = config(&self.shared.provider, &options, Arc::new(DaneVerifier { records: records.clone() }));
         configs.insert(records.clone(), config.clone());
         config
     }
 }
 
-fn config(options: &ClientTlsOptions, verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(CLIENT_PROVIDER.clone())
+fn config(
+    provider: &Arc<CryptoProvider>,
+    options: &ClientTlsOptions,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(options.version_min.versions())
         .expect("the provider has suites for both versions")
         .dangerous()
@@ -182,6 +227,81 @@ fn server_name(name: &str, security: &Security) -> io::Result<ServerName<'static
 pub fn is_certificate_error(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+
+/// What was wrong with the certificate that a host showed, as far as reports tell it apart (RFC 8460 §4.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// It bears another name.
+    Name,
+    /// Its time is over or has not come.
+    Expired,
+    /// Nobody whom we trust vouches for it.
+    Untrusted,
+    /// Anything else; no TLSA record that fits, among others.
+    Other,
+}
+
+/// The fault of a certificate on which a handshake failed; `None` if it failed on something else.
+pub fn certificate_fault(error: &io::Error) -> Option<CertificateFault> {
+    use rustls::CertificateError as Wrong;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    match inner {
+        rustls::Error::InvalidCertificate(wrong) => Some(match wrong {
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => CertificateFault::Name,
+            Wrong::Expired | Wrong::ExpiredContext { .. } | Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+                CertificateFault::Expired
+            }
+            Wrong::UnknownIssuer => CertificateFault::Untrusted,
+            _ => CertificateFault::Other,
+        }),
+        rustls::Error::NoCertificatesPresented => Some(CertificateFault::Other),
+        _ => None,
+    }
+}
+
+/// Lets every certificate pass like [`AnyCertificate`], and remembers what would have been wrong with it.
+#[derive(Debug)]
+struct Looker {
+    strict: Arc<WebPkiServerVerifier>,
+    seen: Mutex<Option<rustls::Error>>,
+}
+
+impl ServerCertVerifier for Looker {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = self.strict.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = judged.err();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AnyCertificate.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AnyCertificate.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        AnyCertificate.supported_verify_schemes()
+    }
 }
 
 /// Any certificate: encryption without authentication (RFC 7435). The handshake signature is not checked either. It would prove

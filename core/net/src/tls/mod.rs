@@ -16,7 +16,7 @@ pub mod dane;
 pub mod files;
 pub mod server;
 
-pub use client::{ClientTls, ClientTlsOptions, is_certificate_error};
+pub use client::{CertificateFault, ClientTls, ClientTlsOptions, certificate_fault, is_certificate_error};
 pub use files::{CertificateFiles, TlsError, self_signed};
 pub use server::{ClientCertificates, ServerTls, ServerTlsOptions};
 
@@ -59,7 +59,11 @@ static SERVER_PROVIDER: LazyLock<Arc<CryptoProvider>> =
 static CLIENT_PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| provider([kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768]));
 
-fn provider(groups: [&'static dyn SupportedKxGroup; 4]) -> Arc<CryptoProvider> {
+/// For peers behind something that drops even the second hello of those who would take ML-KEM: it is not spoken of at all.
+static CLASSIC_PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| provider([kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1]));
+
+fn provider<const N: usize>(groups: [&'static dyn SupportedKxGroup; N]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..default_provider() })
 }
 

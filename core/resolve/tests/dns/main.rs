@@ -1,5 +1,6 @@
 //! The resolver against real name servers on loopback.
 
+mod dane;
 mod dnssec;
 mod plan;
 mod zone;

@@ -32,10 +32,10 @@ use crate::trace_header;
 pub(crate) const QUARANTINE: &str = "X-Waypost-Quarantine";
 
 /// A message on its way through the steps.
-struct Candidate {
+pub(super) struct Candidate {
     facts: Arc<SessionFacts>,
-    envelope: Arc<Envelope>,
-    message: Message,
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) message: Message,
     findings: Arc<[Finding]>,
     id: MessageId,
     now: Timestamp,
@@ -280,7 +280,15 @@ impl Pipeline {
             let reply = Reply::new(554, Enhanced(5, 4, 6), format!("mail forwarding loop for {via}"));
             return self.refuse(Stage::Queue, &candidate.facts, reply, "loop", Some(&candidate.envelope), Some(via));
         }
-        self.store_all(candidate, parts, held, queued).await
+        let told = self.told(&candidate);
+        let (session, id, now) = (candidate.facts.id, candidate.id, candidate.now);
+        let answer = self.store_all(candidate, parts, held, queued).await;
+        if let (Some(told), Answer::Reply(reply)) = (told, &answer)
+            && reply.is_positive()
+        {
+            self.publish(told, session, id, now);
+        }
+        answer
     }
 
     /// One entry for each part, the first under the id that the client is told. The client is told no when any cannot be stored: it then
@@ -396,6 +404,7 @@ impl Pipeline {
                     facts: stated,
                 };
                 self.shared.services.observer.observe(event);
+                self.remember(&claim.entry, candidate.message_id.as_deref());
                 self.shared.services.handoff.offer(claim);
                 Ok(())
             }

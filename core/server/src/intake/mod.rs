@@ -6,10 +6,12 @@
 //! | `survey` | one walk over the header block: hops, forged fields, what is missing |
 //! | `rewrite` | canonical addresses in header fields |
 //! | `forward` | recipients after aliases, parted by the sender under which their mail goes on |
+//! | `report` | bounces and complaints: what they tell us of mail of ours |
 //! | `admit` | the final dot: checks, judges, trace headers, entry, `store.accept`, reply |
 
 pub(crate) mod admit;
 mod forward;
+mod report;
 mod rewrite;
 mod survey;
 

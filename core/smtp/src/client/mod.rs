@@ -136,6 +136,9 @@ pub struct Report {
     pub dsn: bool,
 }
 
+/// What is said of a peer without STARTTLS where there must be TLS.
+const NO_STARTTLS: &str = "TLS is required, but the peer does not offer STARTTLS";
+
 /// Why a connection could not be used.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -145,6 +148,13 @@ pub struct Failure {
     pub reply: Reply,
     /// Trying the next host makes sense.
     pub try_next: bool,
+}
+
+impl Failure {
+    /// Whether it is that TLS must be and the peer does not offer it.
+    pub fn is_without_starttls(&self) -> bool {
+        self.reply.text == NO_STARTTLS
+    }
 }
 
 /// One connection, client side.

@@ -155,8 +155,7 @@ impl Client {
         if wanted && !self.encrypted && self.offers.starttls {
             self.send_line(now, State::StartTls, "STARTTLS\r\n");
         } else if self.must_encrypt() {
-            let text = "TLS is required, but the peer does not offer STARTTLS";
-            self.fail(now, Reply::new(451, Enhanced(4, 7, 4), text), true);
+            self.fail(now, Reply::new(451, Enhanced(4, 7, 4), super::NO_STARTTLS), true);
         } else {
             self.log_in(now);
         }

@@ -19,6 +19,7 @@ use waypost_types::event::Deaf;
 use super::{Common, reachable};
 use crate::admin::{Desk, Filter, encode, entry_text, span};
 use crate::assemble;
+use crate::bounces;
 use crate::observe::now;
 
 /// Shows the queue and changes it, whether the server runs or not.
@@ -78,7 +79,7 @@ enum Action {
         #[command(flatten)]
         chosen: Chosen,
     },
-    /// Send nothing to a domain or to mail hosts for a while, until the server ends; needs the server running
+    /// Send nothing to a domain or to mail hosts for a while; needs the server running
     Suspend {
         #[command(flatten)]
         place: Place,
@@ -363,13 +364,13 @@ fn check(queue: &Queue) -> Result<()> {
 }
 
 /// The queue of a server that runs, or of one that does not.
-enum Queue {
+pub(super) enum Queue {
     Running(std::net::SocketAddr, String),
     Stopped(tokio::runtime::Runtime, Desk),
 }
 
 impl Queue {
-    fn find(common: &Common) -> Result<Queue> {
+    pub(super) fn find(common: &Common) -> Result<Queue> {
         let config = common.load_without_plugins()?;
         let token = std::fs::read_to_string(config.data.join("admin-token")).unwrap_or_default().trim().to_string();
         for server in config.admin.iter().filter(|_| !token.is_empty()) {
@@ -398,7 +399,12 @@ impl Queue {
                 servers.join(", ")
             )
         })?;
-        Ok(Queue::Stopped(runtime, Desk { store: Arc::new(store), courier: None }))
+        let suppression = bounces::suppression(config, Arc::new(store.kv()))?;
+        let table = bounces::table(config);
+        Ok(Queue::Stopped(
+            runtime,
+            Desk { store: Arc::new(store), courier: None, table, suppression, tls_reports: None },
+        ))
     }
 
     /// Every entry that fits, in pages, oldest first.
@@ -415,7 +421,7 @@ impl Queue {
     }
 
     /// One question, as the admin interface takes it.
-    fn ask(&self, method: &str, path: &str, query: &str) -> Result<Value> {
+    pub(super) fn ask(&self, method: &str, path: &str, query: &str) -> Result<Value> {
         match self {
             Queue::Running(server, token) => {
                 let answer = http::ask(*server, token, method, &format!("{path}?{query}"), &[])?;

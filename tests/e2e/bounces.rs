@@ -14,7 +14,7 @@ fn site(sink: &Sink, more: &[&str]) -> Waypost {
         "listener.mx.preset=relay",
         "relay.networks=[\"127.0.0.0/8\"]",
         "queue.retry-first=1h",
-        "users.mailboxes=[\"news\"]",
+        "users.mailboxes=[\"alice\",\"bob\",\"news\"]",
         &route,
     ];
     sets.extend_from_slice(more);

@@ -64,9 +64,15 @@ fn a_source_behind_socks_reaches_its_peers_through_it_alone() {
 
 #[test]
 fn a_proxy_is_told_where_to_come_from() {
-    let there = Waypost::start(&["domains.own=[\"far.example\"]", "listener.mx.proxy-protocol=[\"127.0.0.0/8\"]"]);
-    let route = format!("transport.\"far.example\"=\"smtp:[127.0.0.1]:{}\"", there.mx);
-    let through = format!("source.a.proxy=\"127.0.0.1:{}\"", there.mx);
+    let behind = waypost_tests::free_port();
+    let there = Waypost::start(&[
+        "domains.own=[\"far.example\"]",
+        "listener.behind.preset=mx",
+        "listener.behind.proxy-protocol=[\"127.0.0.0/8\"]",
+        &format!("listener.behind.bind=[\"127.0.0.1:{behind}\"]"),
+    ]);
+    let route = format!("transport.\"far.example\"=\"smtp:[127.0.0.1]:{behind}\"");
+    let through = format!("source.a.proxy=\"127.0.0.1:{behind}\"");
     let server = site(&["source.a.address=192.0.2.77", "source.a.name=out.waypost.test", &route, &through]);
     send(&server, "alice@far.example");
     there.wait_for_mail("alice", 1);

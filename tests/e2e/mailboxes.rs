@@ -154,7 +154,7 @@ fn a_program_gets_the_message_under_its_own_user_and_the_server_still_runs_nothi
     }
     send("joe@gone.example");
     let report = server.wait_for_mail("alice", 1).remove(0);
-    assert!(report.contains("Status: 5.1.1") && report.contains("nobody called joe@gone.example"), "{report}");
+    assert!(report.contains("Status: 5.1.1") && report.contains("nobody called"), "{report}");
     send("in@slow.example");
     let event = wait_for("the end of a slow program", Duration::from_secs(20), || {
         server.events("attempted").into_iter().find(|event| event["recipient"] == "in@slow.example")

@@ -16,7 +16,7 @@ use crate::setting::{self, Fallback, Kind, PRESETS, SECTIONS, SETTINGS, Setting}
 use crate::value::{Reader, Value, is_name, subsection};
 
 /// Containers of sections that the operator names.
-const NAMED: [&str; 5] = ["listener", "plugin", "decision", "table", "dkim"];
+const NAMED: [&str; 9] = ["listener", "plugin", "decision", "table", "dkim", "source", "smarthost", "post", "pipe"];
 
 /// A value and who says so.
 #[derive(Clone, Debug, PartialEq)]

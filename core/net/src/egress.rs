@@ -175,11 +175,12 @@ mod tests {
     #[tokio::test]
     async fn refusals_are_told_in_words() {
         let peer = "[2001:db8::1]:25".parse().expect("a peer");
-        for (answers, words) in [
-            (&[&[5u8, 0][..], &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0][..]][..], "connection refused"),
-            (&[&[5u8, 0xff][..]][..], "wants a login"),
-            (&[&[5u8, 0][..], &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0][..]][..], "rules"),
-        ] {
+        const CASES: [(&[&[u8]], &str); 3] = [
+            (&[&[5, 0], &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]], "connection refused"),
+            (&[&[5, 0xff]], "wants a login"),
+            (&[&[5, 0], &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0]], "rules"),
+        ];
+        for (answers, words) in CASES {
             let (address, _task) = server(answers).await;
             let error = connect_through(Egress::Socks(address), peer, None, PATIENCE).await.expect_err("refused");
             assert!(error.to_string().contains(words) && error.to_string().contains("through"), "{error}");

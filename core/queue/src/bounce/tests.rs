@@ -1,3 +1,5 @@
+//! What others write when mail comes back, and what we read in it.
+
 use super::*;
 
 const OWN: &str = "mx.sender.example";

@@ -58,7 +58,7 @@ fn a_day_is_reported_signed_and_valid_to_whoever_asks_for_it() {
     let (status, text) = server.command(&["tls-report", "send"]);
     assert!(status.success() && text.contains("sent to 1 places") && text.contains("nobody there asks"), "{text}");
     let report = wait_for("the report", Duration::from_secs(20), || {
-        sink.received().into_iter().find(|got| got.rcpt == ["<reports@far.example>"])
+        sink.received().into_iter().find(|got| got.rcpt.iter().any(|rcpt| rcpt.starts_with("<reports@far.example>")))
     });
     assert!(report.mail.starts_with("<>"), "{}", report.mail);
     let file = folder.path().join("report.eml");

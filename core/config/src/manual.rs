@@ -112,6 +112,8 @@ fn example_section(section: &str) -> String {
         "decision.*" => format!("# [decision.default]\n{}", body(true)),
         "table.*" => format!("# [table.clients]\n{}", body(true)),
         "source.*" => format!("# [source.first]\n{}", body(true)),
+        "post.*" => format!("# [post.application]\n{}", body(true)),
+        "pipe.*" => format!("# [pipe.program]\n{}", body(true)),
         "smarthost.*" => format!("# [smarthost.provider]\n{}", body(true)),
         "table.*.rows" => "# [table.clients.rows]\n# \"192.0.2.1\" = \"OK\"\n".to_string(),
         "dkim.*" => format!("# [dkim.main]\n{}", body(true)),

@@ -171,7 +171,7 @@ async fn the_latency_of_others_is_unharmed_by_hostile_plugins() {
     let options = PluginOptions { grants: Grants { dns: true, ..Grants::default() }, ..tried(Limits::default()) };
     let good = PluginOptions { name: "good".into(), isolation: Isolation::Pooled, ..probe() };
     let (bad, good) = (World::default().host(vec![options]), World::default().host(vec![good]));
-    let calm = slowest_of(&good, 400).await;
+    let calm = slowest_within(&good, Duration::from_millis(200)).await;
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let hostile =
         ["spin", "grow", "recurse", "panic", "host-flood", "log-flood", "fact-flood", "dns-flood"].map(|what| {
@@ -185,7 +185,7 @@ async fn the_latency_of_others_is_unharmed_by_hostile_plugins() {
                 faults
             })
         });
-    let pressed = slowest_of(&good, 400).await;
+    let pressed = slowest_within(&good, Duration::from_secs(2)).await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut faults = 0;
     for task in hostile {
@@ -197,15 +197,16 @@ async fn the_latency_of_others_is_unharmed_by_hostile_plugins() {
     assert!(pressed < Duration::from_millis(500), "{pressed:?}");
 }
 
-/// Within what time 99 of 100 questions are answered.
-async fn slowest_of(host: &Host, count: usize) -> Duration {
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
+/// Within what time 99 of 100 questions are answered, asked one after the other for so long.
+async fn slowest_within(host: &Host, span: Duration) -> Duration {
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    while begun.elapsed() < span {
         let started = Instant::now();
         assert_eq!(once(host, "ok").await.verdict, Verdict::Pass);
         times.push(started.elapsed());
         tokio::task::yield_now().await;
     }
     times.sort_unstable();
-    times[count * 99 / 100]
+    times[times.len() * 99 / 100]
 }

@@ -1,8 +1,10 @@
 //! Port 25: mail for own domains, nothing else.
 
+use std::time::Duration;
+
 use waypost_tests::sink::header;
 use waypost_tests::waypost::field;
-use waypost_tests::{Dialog, Waypost, tool};
+use waypost_tests::{Dialog, Waypost, tool, wait_for};
 
 const BODY: &str = "From: sender@client.example\r\nTo: alice@waypost.test\r\nSubject: first\r\nMessage-ID: <1@client.example>\r\n\
                     Authentication-Results: waypost.test; spf=pass smtp.mailfrom=forged.example\r\n\r\nHello\r\n";
@@ -27,7 +29,8 @@ fn a_message_arrives_with_its_trace() {
     assert_eq!(get("Return-Path"), "<joe@client.example>");
     assert_eq!(get("Delivered-To"), "alice@waypost.test");
     let received = get("Received");
-    let id = field(&server.events("accepted")[0], "id").expect("the event has the id").to_string();
+    let accepted = wait_for("the log line", Duration::from_secs(5), || server.events("accepted").pop());
+    let id = field(&accepted, "id").expect("the event has the id").to_string();
     for part in ["127.0.0.1", "with ESMTPS", &id, "for <alice@waypost.test>", "TLS"] {
         assert!(received.contains(part), "no {part} in {received}");
     }

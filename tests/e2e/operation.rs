@@ -22,6 +22,16 @@ fn check_tells_every_mistake_with_its_line() {
 }
 
 #[test]
+fn check_asks_plugins_what_they_think_of_their_settings() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (status, text) =
+        Waypost::stopped_in(folder.path(), &["plugin.spam-score.config.requird=3"]).command(&["check"]);
+    assert!(!status.success() && text.contains("spam-score") && text.contains("unknown field `requird`"), "{text}");
+    let (status, text) = Waypost::stopped_in(folder.path(), &[]).command(&["check"]);
+    assert!(status.success() && text.contains("4 plugins"), "{text}");
+}
+
+#[test]
 fn help_teaches_and_version_tells() {
     let binary = waypost_tests::waypost::binary();
     let binary = binary.to_string_lossy();

@@ -22,8 +22,10 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     common.config = arguments.file.clone().or(common.config);
     match common.load() {
         Ok(config) => {
-            // What the files say is in the configuration already; databases are opened and their questions tried.
-            crate::routing::tables(&config)?;
+            // What the files say is in the configuration already; databases are opened and their questions tried, plugins are asked what
+            // they think of their settings.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(super::explain::try_plugins(&config))?.iter().for_each(|said| println!("note: {said}"));
             config.notes.iter().for_each(|note| println!("note: {note}"));
             println!(
                 "ok: {} listeners, {} plugins, {} users",

@@ -102,17 +102,7 @@ async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Re
     let router = routing::router(config, &tables)?;
     let resolver = Resolver::new(assemble::resolver_options(config)).map_err(|error| anyhow!("dns: {error}"))?;
     let kept: Arc<dyn KeyValue> = Arc::new(Forgetful::default());
-    let ports = Ports {
-        dns: Arc::new(resolver.clone()),
-        kv: Some(kept.clone()),
-        sign: Some(Arc::new(assemble::keys(config).unwrap_or_default())),
-        tables: tables.clone(),
-        fetch: None,
-        recorder: None,
-        observer: told.clone(),
-        now: Arc::new(now),
-    };
-    let plugins = load(config, ports).await?;
+    let plugins = load(config, ports(config, &tables, &resolver, &kept, &told)).await?;
     let plugins = listener.plugins.as_ref().map_or_else(|| plugins.clone(), |names| plugins.select(names));
     let later = plugins.plugins().iter().filter_map(only_later).collect();
     let judge: Arc<dyn Judge> = Arc::new(plugins);
@@ -129,6 +119,37 @@ async fn play(config: &Config, listener: &Listener, arguments: &Arguments) -> Re
     let steps = explain(site::server_options(config), rules, services, visit(listener, arguments)).await;
     let log = std::mem::take(&mut *told.0.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Story { steps, later, unknown: unknown(config, listener), log })
+}
+
+/// What plugins may ask where there is no server: everything is forgotten, and nothing is fetched.
+fn ports(
+    config: &Config,
+    tables: &routing::NamedTables,
+    resolver: &Resolver,
+    kept: &Arc<dyn KeyValue>,
+    told: &Arc<Told>,
+) -> Ports {
+    Ports {
+        dns: Arc::new(resolver.clone()),
+        kv: Some(kept.clone()),
+        sign: Some(Arc::new(assemble::keys(config).unwrap_or_default())),
+        tables: tables.clone(),
+        fetch: None,
+        recorder: None,
+        observer: told.clone(),
+        now: Arc::new(now),
+    }
+}
+
+/// Loads every plugin and lets each say what it thinks of its settings, as a start would; gives what they said in passing.
+pub(super) async fn try_plugins(config: &Config) -> Result<Vec<String>> {
+    let told = Arc::new(Told::default());
+    let tables = routing::tables(config)?;
+    let resolver = Resolver::new(assemble::resolver_options(config)).map_err(|error| anyhow!("dns: {error}"))?;
+    let kept: Arc<dyn KeyValue> = Arc::new(Forgetful::default());
+    load(config, ports(config, &tables, &resolver, &kept, &told)).await?;
+    let log = std::mem::take(&mut *told.0.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(log)
 }
 
 /// The answers depend on what a client has done before, where these are set.

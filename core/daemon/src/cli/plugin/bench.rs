@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 use waypost_plugin::{Host as Plugins, Isolation, Options, PluginOptions, Source};
@@ -22,7 +22,7 @@ const HELD: usize = 100;
 /// Measures a plugin.
 #[derive(Args)]
 #[command(
-    after_help = "A case or message says what is asked; without one it is a short message from nobody in particular. `reused` is a call into an \
+    after_help = "A case or message says what is asked; without one it is the first of the plugin's own cases, or a short message from nobody in particular. `reused` is a call into an \
     instance that is there (isolation = \"pooled\"), `fresh` includes making one (\"transaction\", the first call of a message).\n\n\
     Examples:\n  waypost plugin bench\n  waypost plugin bench filter.wasm --grants kv --case message.eml --seconds 5"
 )]
@@ -55,10 +55,7 @@ impl Times {
 
 pub(super) fn main(arguments: &Arguments) -> Result<()> {
     let subject = Subject::find(&arguments.which)?;
-    let case = match &arguments.case {
-        Some(path) => case::read(path)?.into_iter().next().context("the file has a case")?,
-        None => Case::default(),
-    };
+    let case = first_case(arguments, &subject)?;
     let octets = fs::read(&subject.wasm).with_context(|| subject.wasm.display().to_string())?;
     let mut options = subject.options()?;
     options.config = subject.config(&case.config).to_string();
@@ -72,6 +69,9 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
     let reused = runtime.block_on(measure(&subject, &options, &case, Isolation::Pooled, span))?;
     let fresh = runtime.block_on(measure(&subject, &options, &case, Isolation::Transaction, span))?;
     let weight = runtime.block_on(weigh(&subject, &options, &case))?;
+    if reused.is_empty() {
+        bail!("the plugin is asked nothing about this message: name another with --case");
+    }
     if arguments.json {
         let rows = |times: &[Times]| {
             let row = |t: &Times| json!({ "stage": t.stage.word(), "calls": t.micros.len(), "median_us": t.at(0.5), "p99_us": t.at(0.99) });
@@ -97,6 +97,17 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The case that was named, or the first one of the plugin's own.
+fn first_case(arguments: &Arguments, subject: &Subject) -> Result<Case> {
+    let own = || subject.cases.as_deref().filter(|folder| folder.is_dir()).map(super::test::files);
+    let path = match &arguments.case {
+        Some(path) => Some(path.clone()),
+        None => own().transpose()?.and_then(|files| files.into_iter().next()),
+    };
+    let Some(path) = path else { return Ok(Case::default()) };
+    case::read(&path)?.into_iter().next().with_context(|| format!("{} has no case", path.display()))
 }
 
 fn load(subject: &Subject, options: &PluginOptions, case: &Case, cached: bool) -> Result<Plugins> {
@@ -155,7 +166,11 @@ impl Jury for Timed {
         Box::pin(async move {
             let (stage, started) = (question.stage, Instant::now());
             let judgement = self.jury.judge(question).await;
-            self.times.push((stage, started.elapsed().as_secs_f64() * 1e6));
+            let micros = started.elapsed().as_secs_f64() * 1e6;
+            // Whoever has no part in this message is not asked, and that is no measure of anything.
+            if !judgement.opinions.is_empty() {
+                self.times.push((stage, micros));
+            }
             judgement
         })
     }

@@ -144,7 +144,10 @@ impl Dns for Zone {
     fn lookup<'a>(&'a self, name: &'a str, kind: DnsType) -> Task<'a, Result<DnsAnswer, DnsError>> {
         let name = plain(name);
         lock(&self.asked).push(name.clone());
-        let answer = self.answers.get(&(name, kind)).cloned().unwrap_or(Err(DnsError::NxDomain));
+        // A name that has anything exists (RFC 2308 §2.2).
+        let exists = || self.answers.iter().any(|((there, _), answer)| *there == name && answer.is_ok());
+        let nothing = || Err(if exists() { DnsError::NoData } else { DnsError::NxDomain });
+        let answer = self.answers.get(&(name.clone(), kind)).cloned().unwrap_or_else(nothing);
         Box::pin(std::future::ready(answer))
     }
 

@@ -112,3 +112,28 @@ fn a_new_source_sends_what_its_day_allows_also_over_a_restart() {
     );
     assert_eq!(sink.count(), 2);
 }
+
+#[test]
+fn a_smarthost_is_logged_in_to_and_relays() {
+    let sink = Sink::start(Manner::Polite);
+    let there = Waypost::start(&[&format!("transport.\"*\"=\"smtp:[127.0.0.1]:{}\"", sink.port)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, there.password()).expect("written");
+    let route = format!("transport.\"*\"=\"smtp:[127.0.0.1]:{}\"", there.submission);
+    let password = format!("smarthost.provider.password-file=\"{}\"", secret.display());
+    let settings = ["smarthost.provider.host=127.0.0.1", "smarthost.provider.user=alice@waypost.test", &password];
+    let server = site(&[&settings[..], &[&route]].concat());
+    send(&server, "user@far.example");
+    let got = wait_for("the message", Duration::from_secs(20), || sink.received().pop());
+    assert_eq!(got.rcpt, ["<user@far.example>"]);
+    let login = wait_for("the log line", Duration::from_secs(5), || there.events("authenticated").pop());
+    assert_eq!(login["user"], "alice", "{login}");
+    // A wrong password loses nothing, and is told.
+    std::fs::write(&secret, "wrong").expect("written");
+    let server = site(&[&settings[..], &[&route]].concat());
+    send(&server, "later@far.example");
+    let event = wait_for("the failure", Duration::from_secs(20), || server.events("attempted").pop());
+    assert_eq!(event["outcome"], "delayed", "{event}");
+    assert!(event["reply"].as_str().is_some_and(|reply| reply.contains("535")), "{event}");
+}

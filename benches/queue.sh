@@ -10,7 +10,7 @@
 #
 # MAILING and QUEUED are 100 000; smaller numbers in the environment make it shorter. Needs root (Postfix), Debian's postfix, and the release build of
 # waypost and waypost-bench (BIN names their folder). Both servers sync every message before they acknowledge it; Postfix has its defaults but for its ports,
-# 20 ms sinks and no waiting between retries is asked of either.
+# sinks that take their time and no waiting between retries is asked of either.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${BIN:-target/release}
@@ -123,7 +123,8 @@ limited() {
 
 urgent() {
     start_server "$1"
-    sink --delay 20
+    # Slow enough that most of the mailing is still there when the urgent one comes.
+    sink --delay 500
     seq "$MAILING" | sed 's/.*/r&@elsewhere.example/' > "$work/mailing"
     echo 'urgent@elsewhere.example' > "$work/urgent"
     hand_in "$work/mailing"
@@ -138,7 +139,7 @@ urgent() {
         sleep 0.1
     done
     took=$(echo "$line" | sed -n 's/.*"age":\([0-9.e-]*\).*/\1/p; s/.* delay=\([0-9.]*\),.*/\1/p')
-    printf '%-8s  urgent: %s s behind a mailing of %s recipients (%s transactions of it through)\n' "$1" "${took:-no answer in 120}" "$MAILING" "$ahead"
+    printf '%-8s  urgent: %.2f s behind a mailing of %s recipients (%s transactions of it through)\n' "$1" "${took:-120}" "$MAILING" "$ahead"
     stop_sink; stop_server
 }
 

@@ -30,7 +30,8 @@ fn a_long_queue_is_no_burden() {
     let folder =
         tempfile::TempDir::new_in(std::env::var("WAYPOST_BACKLOG_DIR").unwrap_or("/tmp".into())).expect("a folder");
     let zone = Zone::start(&[("*", Record::Own), ("mx.*", Record::A([127, 0, 0, 27].into()))], Faults::default());
-    let sets = ["queue.free-space=100 MiB", "plugins.chain=[]"];
+    let bound = format!("queue.messages={}", messages * 2);
+    let sets = ["queue.free-space=100 MiB", "plugins.chain=[]", &bound];
     // The first start makes keys and certificates, which has nothing to do with the queue.
     let mut server = Waypost::start_in(Some(folder.path()), Some(zone.port), &sets);
     assert!(server.stop().success());
@@ -43,8 +44,7 @@ fn a_long_queue_is_no_burden() {
     say_aloud(&format!("on disk: {}", tool::succeed("du", &["-sh", &queue.to_string_lossy()]).trim()));
 
     let begun = Instant::now();
-    let server =
-        Waypost::start_in(Some(folder.path()), Some(zone.port), &["queue.free-space=100 MiB", "plugins.chain=[]"]);
+    let server = Waypost::start_in(Some(folder.path()), Some(zone.port), &sets);
     let greeting = begun.elapsed();
     let mut dialog = Dialog::greeted(server.mx);
     dialog.deliver("a@client.example", &["alice@waypost.test"], "Subject: x\r\n\r\nx\r\n");

@@ -140,3 +140,42 @@ fn a_report_finds_whoever_stands_behind_an_alias_and_addresses_are_written_as_to
     assert_eq!(header(&mail, "From").as_deref(), Some("Al <team@waypost.test>"), "{mail}");
     assert_eq!(header(&mail, "Return-Path").as_deref(), Some("<team@waypost.test>"));
 }
+
+#[test]
+fn a_users_forward_file_says_where_the_mail_goes() {
+    let sink = Sink::start(Manner::Polite);
+    let hop = format!("transport.\"*\"=\"smtp:[127.0.0.1]:{}\"", sink.port);
+    let server = Waypost::start(&[
+        "users.forward=\"{mailbox}/.forward\"",
+        "users.mailboxes=[\"alice\", \"bob\", \"carl\"]",
+        &hop,
+    ]);
+    let home = server.data().join("mail/bob");
+    std::fs::create_dir_all(&home).expect("made");
+    let forward = home.join(".forward");
+    std::fs::write(&forward, "# away until May\n\\bob, bob@far.example\ncarl\n").expect("written");
+    tool::succeed("chmod", &["644", &forward.display().to_string()]);
+    let mut dialog = Dialog::greeted(server.mx);
+    dialog.deliver("joe@home.example", &["Bob+spring@waypost.test"], BODY);
+    server.wait_for_mail("bob", 1);
+    server.wait_for_mail("carl", 1);
+    let there = wait_for("the forwarded one", Duration::from_secs(20), || sink.received().pop());
+    assert_eq!(there.rcpt, ["<bob@far.example> ORCPT=rfc822;Bob+2Bspring@waypost.test"]);
+    // What others could have written is not believed, and nobody's mail is lost over it.
+    tool::succeed("chmod", &["666", &forward.display().to_string()]);
+    dialog.say("MAIL FROM:<joe@home.example>", 250);
+    dialog.say("RCPT TO:<bob@waypost.test>", 451);
+    dialog.say("RCPT TO:<carl@waypost.test>", 250);
+    dialog.say("RSET", 250);
+    std::fs::write(&forward, "\"|/usr/bin/vacation bob\"\n").expect("written");
+    tool::succeed("chmod", &["600", &forward.display().to_string()]);
+    dialog.say("MAIL FROM:<joe@home.example>", 250);
+    dialog.say("RCPT TO:<bob@waypost.test>", 451);
+    std::fs::remove_file(&forward).expect("removed");
+    dialog.say("RCPT TO:<bob@waypost.test>", 250);
+    dialog.say("RSET", 250);
+    wait_for("both reasons", Duration::from_secs(10), || {
+        let log = server.log();
+        (log.contains("chmod go-w") && log.contains("cannot start a program")).then_some(())
+    });
+}

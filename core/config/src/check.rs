@@ -299,6 +299,11 @@ impl Check<'_> {
         if self.sheet.word("queue.durability") == Some("os") {
             self.notes.push("queue.durability = \"os\": a power cut loses mail that was acknowledged".into());
         }
+        let forward = self.sheet.text("users.forward").unwrap_or_default();
+        if !forward.is_empty() && forward.matches("{mailbox}").count() != 1 {
+            let problem = format!("`users.forward`: {forward:?} does not say whose file it is");
+            self.mistake("users.forward", problem, "write {mailbox} once, as in \"/home/{mailbox}/.forward\"");
+        }
         let separators = self.sheet.text("users.separator").unwrap_or_default();
         if separators.chars().any(|c| !"+-=_#%&/!*".contains(c)) {
             let problem = format!("`users.separator`: {separators:?} has a character that cannot part a name");
@@ -578,6 +583,7 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
     let span = |path: &str| s.span(path).expect(CHECKED);
     let word = |path: &str| s.word(path).expect(CHECKED);
     let names = |path: &str| s.texts(path).unwrap_or_default().into_iter().map(str::to_string).collect::<Vec<_>>();
+    let mail = s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf);
     Config {
         shutdown_time: span("shutdown-time"),
         domains: Domains {
@@ -592,9 +598,10 @@ fn build(sheet: Sheet, parts: Parts, notes: Vec<String>) -> Config {
             file: users_file(s, &parts.data),
             accounts: parts.accounts,
             mailboxes: parts.mailboxes,
-            mail: s.path("users.mail").map_or_else(|| parts.data.join("mail"), Path::to_path_buf),
+            mail: mail.clone(),
             mbox: word("users.format") == "mbox",
             separators: s.text("users.separator").unwrap_or_default().to_string(),
+            forward: s.text("users.forward").filter(|text| !text.is_empty()).map(|text| mail.join(text)),
             mailbox_tables: names("users.mailbox-tables"),
         },
         auth: auth::build(s),

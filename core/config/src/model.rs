@@ -376,6 +376,8 @@ pub struct Users {
     pub mbox: bool,
     /// `users.separator`: its characters.
     pub separators: String,
+    /// `users.forward`, absolute.
+    pub forward: Option<PathBuf>,
     /// `users.mailbox-tables`.
     pub mailbox_tables: Vec<String>,
 }

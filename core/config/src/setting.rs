@@ -491,6 +491,8 @@ pub const SETTINGS: &[Setting] = &[
         "The folder that holds a Maildir for each mailbox."),
     row("users.mailbox-tables", List(&Name), Toml("[]"), Live, "virtual_mailbox_maps, local_recipient_maps",
         "Tables of further mailboxes, by `user@domain` or `user`; the value is the mailbox's name."),
+    row("users.forward", Text, Toml("''"), Live, "forward_path",
+        "Where a mailbox's owner may say that mail goes elsewhere: a path with `{mailbox}` in it, as `/home/{mailbox}/.forward`; a relative one is below `users.mail`. Empty: nowhere. Addresses only, `\\name` for a copy in the mailbox; a file that others than its owner can write is not believed, and mail waits until that is mended. A unit with ProtectHome sees no homes."),
     row("users.separator", Text, Toml("'+'"), Live, "recipient_delimiter",
         "`alice+shop@…` goes to `alice`. Several characters: each of them parts. Empty: none does."),
 

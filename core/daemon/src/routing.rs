@@ -10,7 +10,7 @@ use waypost_config::model::{self, MemoryTable, TableSource};
 use waypost_deliver::options::{Expand, Route};
 use waypost_ldap::{Filter, LdapTable, LdapTableOptions};
 use waypost_route::{Canonical, DomainPattern, Lists, RelayDomain, Router, Srs, Tables};
-use waypost_table::{RedisOptions, RedisTable, SqliteOptions, SqliteTable};
+use waypost_table::{ForwardFiles, RedisOptions, RedisTable, SqliteOptions, SqliteTable};
 use waypost_types::port::Table;
 use waypost_types::{Domain, Host, Soon};
 
@@ -71,6 +71,7 @@ pub(crate) fn lists(tables: &NamedTables, names: &[String]) -> Lists {
 /// Where addresses lead.
 pub(crate) fn router(config: &Config, tables: &NamedTables) -> Result<Router> {
     let list = |names: &[String]| lists(tables, names);
+    let forwards = config.users.forward.as_deref().map(ForwardFiles::new);
     let tables = Tables {
         own: config.domains.own.iter().cloned().map(Host::Name).collect(),
         own_tables: list(&config.domains.own_tables),
@@ -79,6 +80,7 @@ pub(crate) fn router(config: &Config, tables: &NamedTables) -> Result<Router> {
         mailbox_tables: list(&config.users.mailbox_tables),
         aliases: config.aliases.clone(),
         alias_tables: list(&config.alias_tables),
+        forwards: Lists::from(forwards.map(|files| vec![Arc::new(files) as Arc<dyn Table>]).unwrap_or_default()),
         relay: config.domains.relay.iter().map(relay_domain).collect(),
         relay_tables: list(&config.domains.relay_tables),
         relay_recipients: list(&config.domains.relay_recipients),

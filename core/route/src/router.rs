@@ -2,7 +2,7 @@
 //!
 //! Inside a domain of ours a name is looked up as a whole, then without its extension, each time as: virtual alias, alias, mailbox.
 //! Then `postmaster` (RFC 5321 §4.5.1: it always exists), then the domain's catch-all. What stands in the configuration comes before
-//! what tables say. A recipient is rewritten by the canonical tables before all this. A table that cannot be asked never makes a name
+//! what tables say. Where a mailbox's owner has a `.forward`, that says where the mail goes. A recipient is rewritten by the canonical tables before all this. A table that cannot be asked never makes a name
 //! unknown: the answer is [`Class::Unsure`], and the mail waits.
 //!
 //! As long as all tables are in memory every answer is there at once ([`Soon::Now`]).
@@ -19,7 +19,7 @@ use waypost_types::{Address, Domain, Host, ReversePath, Soon, Timestamp};
 use crate::expand;
 use crate::roles::Lists;
 use crate::srs::Srs;
-use crate::table::{Target, parse_targets};
+use crate::table::{Target, parse_forward, parse_targets};
 use crate::tables::{Canonical, Relay, folded};
 use crate::transport::{DomainMap, SMTP_PORT, Transport};
 use crate::{Class, Leaf, NextHop, Resolution};
@@ -40,6 +40,7 @@ pub(crate) struct Way {
     pub(crate) mailbox_tables: Lists,
     pub(crate) aliases: HashMap<Box<str>, Box<[Target]>>,
     pub(crate) alias_tables: Lists,
+    pub(crate) forwards: Lists,
     pub(crate) relay: Relay,
     pub(crate) relay_tables: Lists,
     pub(crate) relay_recipients: Lists,
@@ -153,17 +154,17 @@ impl Way {
             {
                 return Ok(Step::Expand(Cow::Owned(table_targets(&value)?)));
             }
-            if own.mailboxes.contains_key(name) || self.users.contains_key(name) {
-                return Ok(Step::Mailbox);
+            if let Some(mailbox) = own.mailboxes.get(name).or_else(|| self.users.get(name)) {
+                return self.step_mailbox(mailbox).await;
             }
             if !self.mailbox_tables.is_empty()
-                && self.in_tables(&self.mailbox_tables, name, &local, address.host()).await?.is_some()
+                && let Some(mailbox) = self.in_tables(&self.mailbox_tables, name, &local, address.host()).await?
             {
-                return Ok(Step::Mailbox);
+                return self.step_mailbox(mailbox.trim()).await;
             }
         }
         if address.is_postmaster() {
-            return Ok(Step::Mailbox);
+            return self.step_mailbox(&self.postmaster).await;
         }
         match self.srs.as_ref().and_then(|srs| srs.back(address, now)) {
             Some(Ok(back)) => return Ok(Step::Expand(Cow::Owned(vec![Target::Address(back)]))),
@@ -179,6 +180,19 @@ impl Way {
             return Ok(Step::Expand(Cow::Owned(table_targets(&value)?)));
         }
         Ok(Step::Unknown)
+    }
+
+    /// A mailbox, or where its owner wants the mail to go.
+    async fn step_mailbox(&self, mailbox: &str) -> Result<Step<'static>, Stuck> {
+        if self.forwards.is_empty() {
+            return Ok(Step::Mailbox);
+        }
+        let Some(text) = self.forwards.whole(mailbox).await? else { return Ok(Step::Mailbox) };
+        match parse_forward(&text) {
+            Ok(targets) if targets.is_empty() => Ok(Step::Mailbox),
+            Ok(targets) => Ok(Step::Expand(Cow::Owned(targets))),
+            Err(text) => Err(Stuck::Broken(format!("the .forward of {mailbox}: {text}"))),
+        }
     }
 
     /// `name@host`, then `name` alone. Patterns are asked for whole addresses only.

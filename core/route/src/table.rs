@@ -115,6 +115,15 @@ pub fn parse_targets(text: &str) -> Result<Vec<Target>, String> {
     targets(text, 0, &mut no_include)
 }
 
+/// Reads a `.forward` file: targets on lines of their own or parted by commas, comments behind `#`. None in a file that is empty.
+pub fn parse_forward(text: &str) -> Result<Vec<Target>, String> {
+    let lines = logical_lines(text);
+    let each = lines
+        .iter()
+        .map(|(number, line)| targets(line, 0, &mut no_include).map_err(|problem| format!("line {number}: {problem}")));
+    each.collect::<Result<Vec<_>, _>>().map(|lists| lists.into_iter().flatten().collect())
+}
+
 impl Alias {
     /// An alias written as key and targets. `include` gives the text of a `:include:` file, or why it cannot.
     pub fn parse(

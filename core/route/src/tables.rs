@@ -59,6 +59,8 @@ pub struct Tables {
     pub mailbox_tables: Lists,
     /// Further aliases: targets, by `user@domain`, `user` or `@domain`.
     pub alias_tables: Lists,
+    /// What owners of mailboxes wrote into their `.forward`: the file's text, by the mailbox's name.
+    pub forwards: Lists,
     /// Further domains that we relay for.
     pub relay_tables: Lists,
     /// If there are any, only recipients whom they hold (`user@domain`, `@domain`) exist in domains that we relay for.
@@ -85,6 +87,7 @@ impl Tables {
             &self.own_tables,
             &self.mailbox_tables,
             &self.alias_tables,
+            &self.forwards,
             &self.relay_tables,
             &self.relay_recipients,
             &self.transport_tables,
@@ -96,6 +99,7 @@ impl Tables {
         builder.way.own_tables = self.own_tables;
         builder.way.mailbox_tables = self.mailbox_tables;
         builder.way.alias_tables = self.alias_tables;
+        builder.way.forwards = self.forwards;
         builder.way.relay_tables = self.relay_tables;
         builder.way.relay_recipients = self.relay_recipients;
         builder.way.transport_tables = self.transport_tables;
